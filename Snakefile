@@ -1,0 +1,55 @@
+# IndexScope: where the memory goes when a late-interaction retrieval index is built.
+#
+# target            makes
+# all (default)     the full figure set of the configuration in use: figures, tables, results/report.html
+# index_memory      the same for the experiment index_memory alone
+# figures           results/figures/*.svg, *.html, *.csv
+# tables            results/tables/*.parquet
+# index_runs        results/index_runs/{system}/{size}/{profiler}/{repeat}/ (the measured runs, no analysis)
+#
+# Configuration: config/README.md. Results: results/README.md. Each rule's program is under workflow/scripts/.
+
+
+configfile: f"{workflow.current_basedir}/config/default.yaml"
+
+
+# One file per stage, in the order of the flow.
+include: "rules/common.smk"
+include: "rules/corpora.smk"
+include: "rules/checkpoints.smk"
+include: "rules/index_runs.smk"
+include: "rules/artifacts.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        rules.report.output.page,
+
+
+rule index_memory:
+    localrule: True
+    input:
+        rules.report.output.page,
+
+
+rule figures:
+    localrule: True
+    input:
+        figure_files(),
+
+
+rule tables:
+    localrule: True
+    input:
+        expand("results/tables/{table}.parquet", table=TABLES),
+
+
+rule index_runs:
+    localrule: True
+    input:
+        expand("{run}/run.json", run=RUNS.values()),

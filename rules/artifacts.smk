@@ -1,0 +1,28 @@
+# Artifacts: the tensors of each finished index, read outside of any measurement.
+
+
+rule dump_artifacts:
+    input:
+        script=SCRIPTS / "dump_artifacts.py",
+        library=library("artifacts/dump.py"),
+        run=f"{RUN}/run.json",
+        index=f"{RUN}/index",
+    output:
+        f"{RUN}/artifacts/manifest.json",
+    log:
+        "results/logs/dump_artifacts/{system}/{documents}/{profiler}/{repeat}.log",
+    benchmark:
+        "results/benchmarks/dump_artifacts/{system}/{documents}/{profiler}/{repeat}.tsv"
+    conda:
+        lambda wildcards: f"../envs/{cell_of(wildcards).content['environment']}.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=3000,
+        runtime=30,
+    params:
+        directory=RUN,
+    message:
+        "Dumping the artifacts of {params.directory}"
+    shell:
+        "python {input.script} {params.directory} --output {output} > {log} 2>&1"

@@ -1,0 +1,147 @@
+# What the rules share: the validated configuration, the run matrix, paths, and what a job may use.
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+HOME = Path(os.path.relpath(Path(str(workflow.current_basedir)).parent))
+SCRIPTS = HOME / "workflow" / "scripts"
+LIBRARY = SCRIPTS / "indexscope"
+ENVIRONMENTS = HOME / "envs"
+
+sys.path.insert(0, str(SCRIPTS.resolve()))
+
+from indexscope import cells, environments
+from indexscope import config as configuration
+
+# The locks are complete: pip, where conda calls it, must not look for more (ragatouille asks for faiss-cpu,
+# whose place faiss-gpu-cu12 takes).
+os.environ["PIP_NO_DEPS"] = "1"
+
+
+def git_commit() -> str:
+    """The commit that a run was made with; `+` when the tree differs from it."""
+    describe = ["git", "-C", str(HOME), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+# In the environment, not in params: a commit must not make rules run again.
+os.environ.setdefault("INDEXSCOPE_COMMIT", git_commit())
+
+
+def resolved_device(requested: str) -> str:
+    if requested != "auto":
+        return requested
+    listing = shutil.which("nvidia-smi") and subprocess.run(["nvidia-smi", "-L"], capture_output=True)
+    return "cuda" if listing and listing.stdout.strip() else "cpu"
+
+
+try:
+    SETTINGS = configuration.load(config, [Path(os.path.relpath(path)) for path in workflow.configfiles])
+    FUNCTIONS = configuration.load_functions(HOME / "config" / "functions.yaml")
+    DEVICE = resolved_device(SETTINGS.measurement.device)
+    CELLS = {
+        name: cells.resolve(
+            SETTINGS,
+            name,
+            FUNCTIONS,
+            device=DEVICE,
+            lock_digest=environments.lock_digest(ENVIRONMENTS / f"{SETTINGS.systems[name].environment}.yaml"),
+        )
+        for name in SETTINGS.index_memory.systems
+    }
+except configuration.ConfigurationError as error:
+    raise WorkflowError(str(error))
+except FileNotFoundError as error:
+    raise WorkflowError(f"{error.filename} does not exist: write {Path(error.filename).with_suffix('.in')} and run "
+                        "python workflow/scripts/lock_environments.py") from None
+
+
+wildcard_constraints:
+    system="[a-z][a-z0-9_]*-[0-9a-f]{8}",
+    documents="[0-9]+",
+    profiler="none|spans|memory_profiler",
+    repeat="[0-9]+",
+
+
+CORPUS = f"{SETTINGS.index_memory.corpus}-{configuration.digest(SETTINGS.corpora[SETTINGS.index_memory.corpus])}"
+CHECKPOINT = "{}-{}".format(
+    SETTINGS.index_memory.checkpoint,
+    configuration.digest(SETTINGS.checkpoints[SETTINGS.index_memory.checkpoint]),
+)
+RUN = "results/index_runs/{system}/{documents}/{profiler}/{repeat}"
+# (system, documents, profiler, repeat) → run directory
+RUNS = {
+    run: RUN.format(system=CELLS[run[0]].path_name, documents=run[1], profiler=run[2], repeat=run[3])
+    for run in configuration.experiment_runs(SETTINGS.index_memory)
+}
+TABLES = [
+    "runs",
+    "spans",
+    "memory_curve",
+    "memory_profiler_lines",
+    "memory_by_function",
+    "memory_comparison",
+    "artifact_comparison",
+]
+
+
+def cell_of(wildcards):
+    """The cell whose run directory the wildcards name."""
+    return CELLS[wildcards.system.rpartition("-")[0]]
+
+
+def run_files(name, profiler=None):
+    """The file `name` of each run, or of the runs under one profiler."""
+    return [f"{path}/{name}" for run, path in RUNS.items() if profiler in (None, run[2])]
+
+
+def gpus(wildcards):
+    """One GPU for a cell whose device is cuda, none otherwise."""
+    return 1 if DEVICE == "cuda" else 0
+
+
+def library(*names):
+    """Library files that a cheap rule's program uses: editing one runs the rule again."""
+    return [str(LIBRARY / name) for name in names]
+
+
+def measuring_files(wildcards):
+    """All code that takes part in a run; an edit elsewhere must never schedule an index."""
+    framework = cell_of(wildcards).content["framework"]
+    measure = sorted(path.name for path in (LIBRARY / "measure").glob("*.py"))
+    adapter = ["frameworks/__init__.py", "frameworks/plaid.py", f"frameworks/{framework}.py"]
+    return library(*(f"measure/{name}" for name in measure), *adapter)
+
+
+# The resolved configuration is written before any work starts: what starts the chain waits for it.
+rule write_configuration:
+    input:
+        script=SCRIPTS / "write_configuration.py",
+    output:
+        "results/configuration.yaml",
+    log:
+        "results/logs/write_configuration.log",
+    benchmark:
+        "results/benchmarks/write_configuration.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=500,
+        runtime=5,
+    params:
+        content=SETTINGS.model_dump_json(),
+    message:
+        "Writing the resolved configuration"
+    shell:
+        "python {input.script} --content {params.content:q} --output {output} > {log} 2>&1"

@@ -1,0 +1,31 @@
+# Documents: slices of a corpus, each the first N documents, so that each is a prefix of the next.
+
+
+rule slice_dataset:
+    input:
+        script=SCRIPTS / "slice_dataset.py",
+        library=library(
+            *(f"corpora/{path.name}" for path in sorted((LIBRARY / "corpora").glob("*.py")))
+        ),
+        configuration=ancient(rules.write_configuration.output),
+    output:
+        parquet="results/slices/{corpus}/{documents}.parquet",
+        jsonl="results/slices/{corpus}/{documents}.jsonl",
+    log:
+        "results/logs/slice_dataset/{corpus}/{documents}.log",
+    benchmark:
+        "results/benchmarks/slice_dataset/{corpus}/{documents}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=1000,
+        runtime=60,
+    params:
+        corpus=SETTINGS.corpora[SETTINGS.index_memory.corpus].model_dump_json(),
+    message:
+        "Slicing the first {wildcards.documents} documents of {wildcards.corpus}"
+    shell:
+        "python {input.script} --corpus {params.corpus:q} --documents {wildcards.documents}"
+        " --output {output.parquet} > {log} 2>&1"

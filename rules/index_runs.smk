@@ -1,0 +1,95 @@
+# Measured runs: extensions compiled beforehand, then one index per run in a fresh process.
+
+
+rule resolve_cell:
+    input:
+        script=SCRIPTS / "write_cell.py",
+    output:
+        "results/cells/{system}.json",
+    log:
+        "results/logs/resolve_cell/{system}.log",
+    benchmark:
+        "results/benchmarks/resolve_cell/{system}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=500,
+        runtime=5,
+    params:
+        content=lambda wildcards: json.dumps(cell_of(wildcards).content, sort_keys=True),
+    message:
+        "Resolving the settings of {wildcards.system}"
+    shell:
+        "python {input.script} --content {params.content:q} --output {output} > {log} 2>&1"
+
+
+rule compile_extensions:
+    input:
+        script=SCRIPTS / "compile_extensions.py",
+    output:
+        "results/extensions/{environment}-{lock}-{device}/manifest.json",
+    log:
+        "results/logs/compile_extensions/{environment}-{lock}-{device}.log",
+    benchmark:
+        "results/benchmarks/compile_extensions/{environment}-{lock}-{device}.tsv"
+    wildcard_constraints:
+        lock="[0-9a-f]{8}",
+        device="cpu|cuda",
+    conda:
+        "../envs/{environment}.yaml"
+    threads: 1
+    resources:
+        # Building for CUDA needs its compiler, and on a cluster that is where the GPU is.
+        gpu=gpus,
+        machine=1,
+        mem_mb=3000,
+        runtime=30,
+    message:
+        "Compiling ColBERT's extensions in the environment {wildcards.environment}"
+    shell:
+        "python {input.script} --device {wildcards.device} --output {output} > {log} 2>&1"
+
+
+rule index_collection:
+    input:
+        script=SCRIPTS / "index_collection.py",
+        worker=SCRIPTS / "index_worker.py",
+        library=measuring_files,
+        cell="results/cells/{system}.json",
+        collection=lambda wildcards: f"results/slices/{CORPUS}/{wildcards.documents}.jsonl",
+        checkpoint=f"results/checkpoints/{CHECKPOINT}",
+        extensions=lambda wildcards: f"results/extensions/{cell_of(wildcards).extensions}/manifest.json",
+    output:
+        run=f"{RUN}/run.json",
+        spans=f"{RUN}/spans.jsonl",
+        curve=f"{RUN}/memory_curve.csv",
+        memory_profiler=f"{RUN}/memory_profiler.log",
+        printed=f"{RUN}/stdout.log",
+        index=directory(f"{RUN}/index"),
+    log:
+        "results/logs/index_collection/{system}/{documents}/{profiler}/{repeat}.log",
+    benchmark:
+        "results/benchmarks/index_collection/{system}/{documents}/{profiler}/{repeat}.tsv"
+    conda:
+        lambda wildcards: f"../envs/{cell_of(wildcards).content['environment']}.yaml"
+    threads: SETTINGS.measurement.threads
+    resources:
+        gpu=gpus,
+        measured_run=1,
+        # All of the machine: what runs beside a measured run disturbs it.
+        machine=100,
+        mem_mb=lambda wildcards, attempt: attempt * cells.memory_to_reserve_mib(int(wildcards.documents)),
+        runtime=lambda wildcards: 10 + SETTINGS.measurement.timeout_seconds // 60,
+    params:
+        directory=RUN,
+        extensions=lambda wildcards, input: os.path.dirname(input.extensions),
+    message:
+        "Indexing {wildcards.documents} documents: {wildcards.system}, profiler {wildcards.profiler}, "
+        "repeat {wildcards.repeat}"
+    shell:
+        "python {input.script} --cell {input.cell} --collection {input.collection}"
+        " --checkpoint {input.checkpoint} --extensions {params.extensions}"
+        " --documents {wildcards.documents} --profiler {wildcards.profiler} --repeat {wildcards.repeat}"
+        " --threads {threads} --output {params.directory} > {log} 2>&1"

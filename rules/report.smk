@@ -1,0 +1,38 @@
+# The report: one page, offline, made of tables and figures.
+
+
+rule report:
+    input:
+        script=SCRIPTS / "report.py",
+        library=library(
+            *(
+                str(path.relative_to(LIBRARY))
+                for folder in ("report", "figures")
+                for path in sorted((LIBRARY / folder).iterdir())
+                if path.is_file()
+            )
+        ),
+        configuration=rules.write_configuration.output,
+        tables=expand("results/tables/{table}.parquet", table=TABLES),
+        figures=figure_files(),
+    output:
+        page="results/report.html",
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=2000,
+        runtime=15,
+    params:
+        tables="results/tables",
+        figures="results/figures",
+    message:
+        "Writing the report: {output.page}"
+    shell:
+        "python {input.script} --tables {params.tables} --figures {params.figures}"
+        " --configuration {input.configuration} --output {output.page} > {log} 2>&1"

@@ -1,0 +1,188 @@
+# Tables: run directories and logs → tidy Parquet, and the comparisons made from it.
+
+
+rule tabulate_runs:
+    input:
+        script=SCRIPTS / "tabulate_runs.py",
+        library=library("schemas.py", "run_record.py", "analysis/run_directories.py"),
+        runs=run_files("run.json"),
+    output:
+        "results/tables/runs.parquet",
+    log:
+        "results/logs/tabulate_runs.log",
+    benchmark:
+        "results/benchmarks/tabulate_runs.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=1000,
+        runtime=15,
+    params:
+        labels=json.dumps({name: system.label for name, system in SETTINGS.systems.items()}),
+    message:
+        "Tabulating runs"
+    shell:
+        "python {input.script} {input.runs} --labels {params.labels:q} --output {output} > {log} 2>&1"
+
+
+rule tabulate_spans:
+    input:
+        script=SCRIPTS / "tabulate_spans.py",
+        library=library("schemas.py", "run_record.py", "analysis/run_directories.py"),
+        runs=run_files("run.json", "spans"),
+        spans=run_files("spans.jsonl", "spans"),
+    output:
+        "results/tables/spans.parquet",
+    log:
+        "results/logs/tabulate_spans.log",
+    benchmark:
+        "results/benchmarks/tabulate_spans.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=1000,
+        runtime=30,
+    message:
+        "Tabulating spans"
+    shell:
+        "python {input.script} {input.spans} --output {output} > {log} 2>&1"
+
+
+rule tabulate_memory_curve:
+    input:
+        script=SCRIPTS / "tabulate_memory_curve.py",
+        library=library("schemas.py", "run_record.py", "analysis/run_directories.py"),
+        runs=run_files("run.json"),
+        curves=run_files("memory_curve.csv"),
+    output:
+        "results/tables/memory_curve.parquet",
+    log:
+        "results/logs/tabulate_memory_curve.log",
+    benchmark:
+        "results/benchmarks/tabulate_memory_curve.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=1000,
+        runtime=30,
+    message:
+        "Tabulating memory curves"
+    shell:
+        "python {input.script} {input.curves} --output {output} > {log} 2>&1"
+
+
+rule parse_memory_log:
+    input:
+        script=SCRIPTS / "parse_memory_profiler_log.py",
+        library=library("schemas.py", "analysis/memory_profiler_log.py"),
+        logs=run_files("memory_profiler.log", "memory_profiler"),
+    output:
+        "results/tables/memory_profiler_lines.parquet",
+    log:
+        "results/logs/parse_memory_log.log",
+    benchmark:
+        "results/benchmarks/parse_memory_log.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=1000,
+        runtime=30,
+    message:
+        "Parsing memory_profiler logs"
+    shell:
+        "python {input.script} {input.logs} --output {output} > {log} 2>&1"
+
+
+rule tabulate_memory_by_function:
+    input:
+        script=SCRIPTS / "tabulate_memory_by_function.py",
+        library=library(
+            "schemas.py", "analysis/memory_profiler_log.py", "analysis/memory_by_function.py"
+        ),
+        logs=run_files("memory_profiler.log", "memory_profiler"),
+    output:
+        "results/tables/memory_by_function.parquet",
+    log:
+        "results/logs/tabulate_memory_by_function.log",
+    benchmark:
+        "results/benchmarks/tabulate_memory_by_function.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=1000,
+        runtime=30,
+    message:
+        "Tabulating memory by function"
+    shell:
+        "python {input.script} {input.logs} --output {output} > {log} 2>&1"
+
+
+rule compare_memory:
+    input:
+        script=SCRIPTS / "compare_memory.py",
+        library=library("schemas.py", "analysis/memory_comparison.py"),
+        runs=rules.tabulate_runs.output,
+    output:
+        "results/tables/memory_comparison.parquet",
+    log:
+        "results/logs/compare_memory.log",
+    benchmark:
+        "results/benchmarks/compare_memory.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=1000,
+        runtime=15,
+    message:
+        "Comparing memory and time between systems and profilers"
+    shell:
+        "python {input.script} {input.runs} --output {output} > {log} 2>&1"
+
+
+PAIRS = [
+    {"pair": pair.name, "left": RUNS[left], "right": RUNS[right]}
+    for pair in SETTINGS.index_memory.artifact_pairs
+    for left, right in configuration.pair_runs(pair, set(RUNS))
+]
+
+
+rule compare_artifacts:
+    input:
+        script=SCRIPTS / "compare_artifacts.py",
+        library=library("schemas.py", "run_record.py", "artifacts/compare.py", "artifacts/dump.py"),
+        manifests=sorted(
+            {f"{pair[side]}/artifacts/manifest.json" for pair in PAIRS for side in ("left", "right")}
+        ),
+    output:
+        "results/tables/artifact_comparison.parquet",
+    log:
+        "results/logs/compare_artifacts.log",
+    benchmark:
+        "results/benchmarks/compare_artifacts.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=2000,
+        runtime=60,
+    params:
+        pairs=json.dumps(PAIRS),
+        tolerance=SETTINGS.index_memory.tolerance,
+    message:
+        "Comparing the artifacts of pairs of runs"
+    shell:
+        "python {input.script} --pairs {params.pairs:q} --rtol {params.tolerance.rtol}"
+        " --atol {params.tolerance.atol} --output {output} > {log} 2>&1"

@@ -1,0 +1,40 @@
+"""Adapter of the toy framework: `settings` name one of its functions and the arguments."""
+
+import os
+
+
+def _observe(mib):  # type: ignore[no-untyped-def]
+    return {"fact": "kmeans", "backend": "toy", "points": mib, "partitions": 1, "iterations": 2}
+
+
+OBSERVERS = {("toy_framework", "inner"): _observe}
+
+
+def prepare(run):  # type: ignore[no-untyped-def]
+    import toy_framework
+
+    settings = run["settings"]
+    if settings.get("own_fault"):
+        raise KeyError("a defect of the adapter")
+
+    def build(document_ids, texts):  # type: ignore[no-untyped-def]
+        function = toy_framework
+        for name in settings["call"].split("."):
+            function = getattr(function, name)
+        if settings.get("instance"):
+            function = getattr(toy_framework.Static(), settings["call"].split(".")[-1])
+        function(*settings.get("arguments", []))
+        path = os.path.join(run["index_root"], "index")
+        os.makedirs(path)
+        with open(os.path.join(path, "texts"), "w") as file:
+            file.write("\n".join(texts))
+        with open(os.path.join(path, "codes"), "wb") as file:
+            file.write(bytes(2**20))
+        return path
+
+    return build
+
+
+def resolve(index_path):  # type: ignore[no-untyped-def]
+    with open(os.path.join(index_path, "texts")) as file:
+        return {"passages": len(file.read().splitlines())}

@@ -1,0 +1,104 @@
+"""A framework made of known spikes, to be measured in tests; copied beside the library as an adapter's target."""
+
+import mmap
+import multiprocessing
+import os
+import signal
+import sys
+import time
+
+MIB = 2**20
+
+
+def spike(mib: int, hold_seconds: float = 0.0) -> None:
+    """Map, touch, hold and unmap a known size."""
+    with mmap.mmap(-1, mib * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        for offset in range(0, mib * MIB, mmap.PAGESIZE):
+            memory[offset] = 1
+        time.sleep(hold_seconds)
+
+
+def outer(small: int, large: int) -> None:
+    spike(small)
+    inner(large)
+    small_again(small)
+
+
+def inner(mib: int) -> None:
+    spike(mib)
+
+
+def small_again(mib: int) -> None:
+    spike(mib)
+
+
+def child_work(mib: int, queue) -> None:  # type: ignore[no-untyped-def]
+    inner(mib)
+    queue.put(os.getpid())
+
+
+def in_child(mib: int) -> None:
+    """As colbert-ai does: spawn a process and wait for its answer without looking whether it lives."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=child_work, args=(mib, queue))
+    process.start()
+    queue.get()
+    process.join()
+
+
+def die(mib: int, queue) -> None:  # type: ignore[no-untyped-def]
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def child_dies() -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=die, args=(1, queue))
+    process.start()
+    queue.get()  # for ever
+
+
+def hold(mib: int, seconds: float) -> None:
+    spike(mib, seconds)
+
+
+def wait_with_child(seconds: float) -> None:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=time.sleep, args=(seconds,))
+    process.start()
+    print("child", process.pid, flush=True)
+    time.sleep(seconds)
+
+
+def fail() -> None:
+    raise ValueError("the framework does not like this")
+
+
+def swallow() -> None:
+    """A failure that the framework catches and carries on after."""
+    try:
+        fail()
+    except ValueError as error:
+        print("did not succeed:", error)
+
+
+def run_out_of_cuda_memory() -> None:
+    raise RuntimeError("CUDA out of memory. Tried to allocate 27.55 GiB")
+
+
+def abort() -> None:
+    print("exiting early", file=sys.stderr, flush=True)
+    os._exit(7)
+
+
+class Static:
+    @staticmethod
+    def method(mib: int) -> None:
+        spike(mib)
+
+    def __private(self, mib: int) -> None:
+        spike(mib)
+
+    def call(self, mib: int) -> None:
+        self.__private(mib)

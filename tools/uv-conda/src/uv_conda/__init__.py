@@ -1,0 +1,1 @@
+"""A stand-in for conda on machines without it: answers Snakemake's conda calls, and builds with uv."""

@@ -1,0 +1,296 @@
+"""Synthetic checkpoints: ColBERT's file layout with seeded random weights, written without torch.
+
+Memory and time of indexing depend on the shapes of a checkpoint, not on what its weights have learned, so a
+random one of the same geometry stands in for a trained one where no model can be downloaded. Search quality
+means nothing with it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from indexscope.corpora.lexicon import word_pieces
+from indexscope.corpora.settings import SettingsError, parse_settings, setting
+
+SOURCES = ("synthetic",)
+MAX_POSITIONS = 512
+# The vocabulary begins as BERT's: same identifiers of the special tokens and of ColBERT's markers.
+PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+QUERY_MARKER, DOCUMENT_MARKER = "[unused0]", "[unused1]"
+BERT_HEAD = (PAD, *(f"[unused{index}]" for index in range(99)), UNK, CLS, SEP, MASK)
+SPECIAL_TOKENS = {"pad_token": PAD, "unk_token": UNK, "cls_token": CLS, "sep_token": SEP, "mask_token": MASK}
+# BERT draws every weight with this standard deviation. Word embeddings are drawn larger: a token's identity then
+# outweighs its position, equal tokens lie close together, and k-means finds clusters as with a trained model.
+INITIALIZER_RANGE = 0.02
+WORD_EMBEDDING_RANGE = 0.06
+
+Tensor = NDArray[np.float32]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written as asked; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class SyntheticCheckpointSettings:
+    """Geometry and seed of a synthetic checkpoint; the defaults are small enough for two CPU cores.
+
+    `answerai-colbert-small-v1` has 12 layers, hidden_size 384, 12 heads, intermediate_size 1536, dim 96 and a
+    vocabulary of 30,522.
+    """
+
+    seed: int = setting(7, "seed of all weights", 0, 2**63 - 1)
+    layers: int = setting(2, "transformer layers", 1, 96)
+    hidden_size: int = setting(128, "width of the transformer, a multiple of heads", 8, 8192)
+    heads: int = setting(2, "attention heads", 1, 128)
+    intermediate_size: int = setting(256, "width of the feed-forward layers", 8, 32768)
+    dim: int = setting(96, "values of one token embedding in the index, a multiple of 32", 32, 1024)
+    vocab_size: int = setting(4096, "word pieces; unused ones are added up to this number", 2048, 262144)
+    doc_maxlen: int = setting(256, "longest passage in tokens, where a run does not say", 8, MAX_POSITIONS)
+    query_maxlen: int = setting(32, "length of a query in tokens, where a run does not say", 8, MAX_POSITIONS)
+
+
+def checkpoint_settings(values: Mapping[str, Any], where: str) -> SyntheticCheckpointSettings:
+    """The settings in `values` (`source` and the settings of that source), checked.
+
+    Raises:
+        SettingsError: unknown source, unknown setting, or geometry that does not fit; `where` leads the message.
+    """
+    given = dict(values)
+    source = given.pop("source", None)
+    if source != "synthetic":
+        raise SettingsError(f"{where}: source: {source!r} is not one of {', '.join(SOURCES)}")
+    settings = parse_settings(SyntheticCheckpointSettings, given, where)
+    if settings.hidden_size % settings.heads:
+        raise SettingsError(
+            f"{where}: hidden_size: {settings.hidden_size} is not a multiple of heads ({settings.heads})"
+        )
+    if settings.dim % 32:
+        raise SettingsError(
+            f"{where}: dim: {settings.dim} is not a multiple of 32, so residuals of 4 bits do not fill whole bytes"
+        )
+    return settings
+
+
+def vocabulary(size: int) -> list[str]:
+    """`size` word pieces in the order of their identifiers: BERT's special tokens, the lexicon, unused ones.
+
+    Text is tokenized the same at every size. Raises CheckpointError when `size` is too small for the lexicon.
+    """
+    pieces = [*BERT_HEAD, *word_pieces()]
+    if size < len(pieces):
+        raise CheckpointError(f"vocab_size: {size} is too small, the synthetic corpus needs {len(pieces)} word pieces")
+    unused = len(BERT_HEAD) - 5  # what is left of the head are the numbered ones
+    return pieces + [f"[unused{unused + index}]" for index in range(size - len(pieces))]
+
+
+def weights(settings: SyntheticCheckpointSettings) -> dict[str, Tensor]:
+    """All tensors of ColBERT's model (`HF_ColBERT` around `BertModel`, and its projection), float32, by name.
+
+    Matrices and embeddings are normal, biases 0, layer norms 1 and 0, as BERT initialises them.
+    """
+    random = np.random.Generator(np.random.Philox(key=np.array([settings.seed, 0], dtype=np.uint64)))
+    tensors: dict[str, Tensor] = {}
+    for name, shape in _shapes(settings):
+        if name.endswith("LayerNorm.weight"):
+            tensors[name] = np.ones(shape, dtype=np.float32)
+        elif name.endswith(".bias"):
+            tensors[name] = np.zeros(shape, dtype=np.float32)
+        else:
+            scale = WORD_EMBEDDING_RANGE if name.endswith("word_embeddings.weight") else INITIALIZER_RANGE
+            tensors[name] = random.standard_normal(shape, dtype=np.float32) * np.float32(scale)
+    return tensors
+
+
+def _shapes(settings: SyntheticCheckpointSettings) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of each tensor; of a linear layer (outputs, inputs), as torch stores it."""
+    hidden, inner = settings.hidden_size, settings.intermediate_size
+
+    def linear(name: str, outputs: int, inputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield f"{name}.weight", (outputs, inputs)
+        yield f"{name}.bias", (outputs,)
+
+    def layer_norm(name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield f"{name}.LayerNorm.weight", (hidden,)
+        yield f"{name}.LayerNorm.bias", (hidden,)
+
+    yield "bert.embeddings.word_embeddings.weight", (settings.vocab_size, hidden)
+    yield "bert.embeddings.position_embeddings.weight", (MAX_POSITIONS, hidden)
+    yield "bert.embeddings.token_type_embeddings.weight", (2, hidden)
+    yield from layer_norm("bert.embeddings")
+    for layer in range(settings.layers):
+        block = f"bert.encoder.layer.{layer}"
+        for projection in ("query", "key", "value"):
+            yield from linear(f"{block}.attention.self.{projection}", hidden, hidden)
+        yield from linear(f"{block}.attention.output.dense", hidden, hidden)
+        yield from layer_norm(f"{block}.attention.output")
+        yield from linear(f"{block}.intermediate.dense", inner, hidden)
+        yield from linear(f"{block}.output.dense", hidden, inner)
+        yield from layer_norm(f"{block}.output")
+    yield from linear("bert.pooler.dense", hidden, hidden)
+    yield "linear.weight", (settings.dim, hidden)  # ColBERT's projection has no bias
+
+
+def write_checkpoint(settings: SyntheticCheckpointSettings, output: Path) -> None:
+    """Write the checkpoint directory `output`; equal settings give equal bytes.
+
+    The files are complete before the directory gets its name. An earlier checkpoint of the same name is replaced.
+
+    Raises:
+        CheckpointError: `output` holds anything but a checkpoint, or the vocabulary does not fit.
+    """
+    _refuse_other_content(output)
+    pieces = vocabulary(settings.vocab_size)
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        for name, content in _json_files(settings, pieces).items():
+            (partial / name).write_text(
+                json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
+            )
+        (partial / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8", newline="\n")
+        # transformers refuses a file that does not name the framework its tensors are laid out for.
+        save_file(weights(settings), partial / "model.safetensors", metadata={"format": "pt"})
+        # safetensors makes the file private to its owner; give it the mode of its neighbours.
+        (partial / "model.safetensors").chmod((partial / "vocab.txt").stat().st_mode)
+        if output.exists():
+            shutil.rmtree(output)
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+CHECKPOINT_FILES = frozenset(
+    {
+        "artifact.metadata",
+        "config.json",
+        "model.safetensors",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    }
+)
+
+
+def _refuse_other_content(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise CheckpointError(f"{output}: is a file; a checkpoint is a directory, choose another name")
+    others = sorted(path.name for path in output.glob("*") if path.name not in CHECKPOINT_FILES)
+    if others:
+        raise CheckpointError(f"{output}: holds {others[0]!r}, which no checkpoint has; choose another directory")
+
+
+def _json_files(settings: SyntheticCheckpointSettings, pieces: list[str]) -> dict[str, Any]:
+    identifiers = {piece: index for index, piece in enumerate(pieces)}
+    return {
+        "artifact.metadata": _colbert_config(settings),
+        "config.json": _bert_config(settings),
+        "special_tokens_map.json": SPECIAL_TOKENS,
+        "tokenizer_config.json": {
+            **SPECIAL_TOKENS,
+            "clean_up_tokenization_spaces": True,
+            "do_lower_case": True,
+            "model_max_length": MAX_POSITIONS,
+            "strip_accents": None,
+            "tokenize_chinese_chars": True,
+            "tokenizer_class": "BertTokenizer",
+        },
+        "tokenizer.json": _fast_tokenizer(identifiers),
+    }
+
+
+def _colbert_config(settings: SyntheticCheckpointSettings) -> dict[str, Any]:
+    """The part of a ColBERTConfig that belongs to a model; settings of a run or an index are left to the run."""
+    return {
+        "query_token_id": QUERY_MARKER,
+        "doc_token_id": DOCUMENT_MARKER,
+        "query_token": "[Q]",
+        "doc_token": "[D]",
+        "similarity": "cosine",
+        "query_maxlen": settings.query_maxlen,
+        "attend_to_mask_tokens": False,
+        "interaction": "colbert",
+        "dim": settings.dim,
+        "doc_maxlen": settings.doc_maxlen,
+        "mask_punctuation": True,
+    }
+
+
+def _bert_config(settings: SyntheticCheckpointSettings) -> dict[str, Any]:
+    return {
+        "architectures": ["HF_ColBERT"],
+        "attention_probs_dropout_prob": 0.1,
+        "classifier_dropout": None,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": settings.hidden_size,
+        "initializer_range": INITIALIZER_RANGE,
+        "intermediate_size": settings.intermediate_size,
+        "layer_norm_eps": 1e-12,
+        "max_position_embeddings": MAX_POSITIONS,
+        "model_type": "bert",
+        "num_attention_heads": settings.heads,
+        "num_hidden_layers": settings.layers,
+        "pad_token_id": BERT_HEAD.index(PAD),
+        "position_embedding_type": "absolute",
+        "torch_dtype": "float32",
+        "type_vocab_size": 2,
+        "use_cache": True,
+        "vocab_size": settings.vocab_size,
+    }
+
+
+def _fast_tokenizer(identifiers: Mapping[str, int]) -> dict[str, Any]:
+    """`tokenizer.json` of an uncased BERT tokenizer, as the tokenizers library stores it."""
+
+    def special(token: str, kind: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": token, "type_id": kind}}
+
+    def sequence(name: str, kind: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": kind}}
+
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    single = [special(CLS, 0), sequence("A", 0), special(SEP, 0)]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": identifiers[token], "content": token, **flags} for token in (PAD, UNK, CLS, SEP, MASK)
+        ],
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": True,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": single,
+            "pair": [*single, sequence("B", 1), special(SEP, 1)],
+            "special_tokens": {
+                token: {"id": token, "ids": [identifiers[token]], "tokens": [token]} for token in (CLS, SEP)
+            },
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": UNK,
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": dict(identifiers),
+        },
+    }

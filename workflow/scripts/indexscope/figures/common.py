@@ -1,0 +1,308 @@
+"""What all figures share: colours, words, finding sentences, and the frame around a chart.
+
+A colour means the same thing in every figure: a system's, a process role's or a verdict's. The palettes are
+Okabe and Ito's (https://jfly.uni-koeln.de/color/) and, beyond it, Paul Tol's muted one
+(https://sronpersonalpages.nl/~pault/); no colour is used for two kinds of things.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from indexscope.run_record import COMPLETED
+
+OUTCOME_WORDS = {
+    COMPLETED: "completed",
+    "out_of_memory_host": "out of memory (host)",
+    "out_of_memory_cuda": "out of memory (CUDA)",
+    "killed": "killed",
+    "timed_out": "timed out",
+    "failed": "failed",
+    "unsupported": "unsupported",
+}
+PROFILERS = ["none", "spans", "memory_profiler"]
+# Drawn from bottom to top.
+ROLE_COLOURS = {
+    "parent": "#56B4E9",
+    "worker": "#E69F00",
+    "manager": "#F0E442",
+    "tracker": "#999999",
+    "other": "#C9C9C9",
+}
+_SYSTEM_COLOURS = [
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#332288",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#661100",
+]
+INK = "#222222"
+NOTE = "#5A5A5A"
+ALARM = "#A40000"  # a run that did not complete
+
+_FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+_TITLE_PIXELS, _SUBTITLE_PIXELS = 16, 12
+# Mean advance of a character, in units of the font size.
+_BOLD_ADVANCE, _PLAIN_ADVANCE = 0.55, 0.5
+THEME: dict[str, Any] = {
+    "font": _FONT,
+    "background": "white",
+    "padding": 12,
+    "title": {
+        "anchor": "start",
+        "fontSize": _TITLE_PIXELS,
+        "lineHeight": 20,
+        "color": INK,
+        "subtitleColor": NOTE,
+        "subtitleFontSize": _SUBTITLE_PIXELS,
+        "subtitleLineHeight": 16,
+        "subtitlePadding": 6,
+        "offset": 16,
+    },
+    "axis": {
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "labelColor": INK,
+        "titleColor": INK,
+        "gridColor": "#E6E6E6",
+        "domainColor": "#8A8A8A",
+        "tickColor": "#8A8A8A",
+        "labelLimit": 320,
+    },
+    "legend": {"labelFontSize": 11, "titleFontSize": 11, "labelLimit": 320, "symbolStrokeWidth": 1.5},
+    "text": {"font": _FONT, "fontSize": 11},
+    "view": {"stroke": "#D5D5D5"},
+    "concat": {"spacing": 22},
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with the rows it draws and what they say.
+
+    `title` is the finding, `subtitle` the conditions and whether a difference is beyond the spread of
+    repeats (one string a line, wrapped to `width` pixels), `caption` what else a reader must know.
+    """
+
+    chart: alt.Chart | alt.LayerChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart
+    rows: pd.DataFrame
+    title: str
+    subtitle: Sequence[str]
+    caption: str
+    width: int = 960
+
+    def specification(self) -> dict[str, Any]:
+        """The Vega-Lite specification; title and caption are also in its `usermeta`, for the report."""
+        title = alt.TitleParams(
+            text=wrap(self.title, self.width, _TITLE_PIXELS * _BOLD_ADVANCE),
+            subtitle=[
+                line
+                for sentence in self.subtitle
+                if sentence
+                for line in wrap(sentence, self.width, _SUBTITLE_PIXELS * _PLAIN_ADVANCE)
+            ],
+        )
+        chart = self.chart.properties(
+            title=title, usermeta={"title": self.title, "caption": self.caption}, description=self.title
+        )
+        with alt.data_transformers.enable("default", max_rows=None):
+            specification: dict[str, Any] = chart.to_dict()
+        specification["config"] = THEME
+        return specification
+
+
+def wrap(text: str, width_pixels: float, advance_pixels: float) -> list[str]:
+    """`text` in lines that fit `width_pixels` when a character takes `advance_pixels`."""
+    return textwrap.wrap(text, max(20, int(width_pixels / advance_pixels)), break_long_words=False)
+
+
+def nothing_to_draw(title: str, reason: str, columns: Sequence[str]) -> Figure:
+    """A figure that says why it is empty."""
+    chart = (
+        alt.Chart(pd.DataFrame({"reason": [reason]}))
+        .mark_text(fontSize=14, color=NOTE)
+        .encode(text="reason:N")
+        .properties(width=720, height=120)
+    )
+    return Figure(chart, pd.DataFrame(columns=list(columns)), title, [], reason, width=720)
+
+
+# Systems and runs
+
+
+def label_systems(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs` with a column `series`: the label of the run's system.
+
+    Where one system was run with several settings, the cell's digest tells them apart.
+    """
+    label = runs["label"].where(runs["label"].notna(), runs["system"])
+    cells = runs.groupby("system")["cell"].transform("nunique")
+    return runs.assign(series=label.where(cells <= 1, label + " (" + runs["cell"] + ")"))
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """The distinct values that are not missing, in order of appearance."""
+    return [value for value in dict.fromkeys(values) if not pd.isna(value)]
+
+
+def system_scale(runs: pd.DataFrame) -> alt.Scale:
+    """The colour of each `series` of `runs`; the order of the runs table decides, so that it never differs."""
+    series = unique(runs["series"])
+    repeats = math.ceil(len(series) / len(_SYSTEM_COLOURS))
+    return alt.Scale(domain=series, range=(_SYSTEM_COLOURS * repeats)[: len(series)])
+
+
+def one_run_each(runs: pd.DataFrame, profilers: Sequence[str]) -> pd.DataFrame:
+    """One run for each series and size: completed before not, then by `profilers`, then the first repeat."""
+    ranked = runs[runs["profiler"].isin(profilers)]
+    ranked = ranked.assign(
+        _incomplete=ranked["outcome"] != COMPLETED, _profiler=ranked["profiler"].map(profilers.index)
+    )
+    ranked = ranked.sort_values(["_incomplete", "_profiler", "repeat"], kind="stable")
+    chosen = ranked.drop_duplicates(["series", "documents"])
+    return chosen.drop(columns=["_incomplete", "_profiler"]).sort_index()
+
+
+# Words
+
+
+def count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def mib(value: float) -> str:
+    return f"{value:,.0f} MiB"
+
+
+def documents(number: int) -> str:
+    return f"{number:,} document" + ("" if number == 1 else "s")
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def outcome_words(outcome: str) -> str:
+    return OUTCOME_WORDS.get(outcome, outcome)
+
+
+def outcome_counts(runs: pd.DataFrame) -> str:
+    """Such as `22 completed, 2 out of memory (host)`."""
+    counts = runs["outcome"].value_counts()
+    order = [outcome for outcome in OUTCOME_WORDS if outcome in counts]
+    order += [outcome for outcome in counts.index if outcome not in OUTCOME_WORDS]
+    return ", ".join(f"{counts[outcome]} {outcome_words(outcome)}" for outcome in order)
+
+
+def incomplete_words(runs: pd.DataFrame) -> str:
+    """A sentence on the runs that did not complete; empty when all did."""
+    incomplete = runs[runs["outcome"] != COMPLETED]
+    if incomplete.empty:
+        return ""
+    return f"{len(incomplete)} of {len(runs)} runs did not complete ({outcome_counts(incomplete)}), marked ×."
+
+
+def conditions(runs: pd.DataFrame) -> str:
+    """One line: sizes, corpus, checkpoint, device and repeats of `runs`."""
+    if runs.empty:
+        return ""
+    sizes = sorted(unique(runs["documents"]))
+    parts = [listed([count(size) for size in sizes]) + " documents"]
+    parts += [f"corpus {listed(names)}" for names in [unique(runs["corpus"])] if names]
+    parts += [f"checkpoint {listed(names)}" for names in [unique(runs["checkpoint"])] if names]
+    parts.append(device_words(runs))
+    repeats = runs.groupby(["series", "documents", "profiler"])["run"].nunique()
+    low, high = repeats.min(), repeats.max()
+    parts.append("no repeats" if high == 1 else f"{high} repeats" if low == high else f"{low} to {high} repeats")
+    parts += [f"allocator {listed(names)}" for names in [unique(runs["allocator"])] if names]
+    return " · ".join(parts)
+
+
+def device_words(runs: pd.DataFrame) -> str:
+    """Such as `cpu (Intel Xeon, 2 cores)`."""
+    devices = listed(unique(runs["device"])) or "device unknown"
+    machines = [
+        str(row.cpu_model).replace("(R)", "").replace("(TM)", "") + f", {row.cpu_count:.0f} cores"
+        for row in runs[["cpu_model", "cpu_count"]].dropna().drop_duplicates().itertuples()
+    ]
+    return f"{devices} ({'; '.join(machines)})" if machines else devices
+
+
+# Differences
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row of the memory comparison, with the larger side first."""
+
+    documents: int
+    high: str
+    low: str
+    high_median: float
+    low_median: float
+    high_runs: int
+    low_runs: int
+    separated: bool | None
+
+    @property
+    def mib(self) -> float:
+        return self.high_median - self.low_median
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.mib / self.low_median if self.low_median else math.inf
+
+    def spread(self) -> str:
+        """A predicate: how the difference stands to the spread of repeats."""
+        return f"{spread_words(self.separated)} ({self.high_runs} and {self.low_runs} runs)"
+
+
+def spread_words(separated: bool | None) -> str:
+    """The predicate for samples whose ranges do not overlap, overlap, or are not known (one sample)."""
+    if separated is None:
+        return "is not backed by repeats"
+    return "is beyond the spread of repeats" if separated else "is within the spread of repeats"
+
+
+def differences(comparison: pd.DataFrame, kind: str, quantity: str, names: Mapping[str, str]) -> list[Difference]:
+    """The rows of `comparison` of one kind and quantity that have both medians.
+
+    Args:
+        comparison: the table memory_comparison.
+        kind: `systems` or `profilers`.
+        quantity: a measured column of the table runs.
+        names: what to call a system in a sentence.
+    """
+    rows = comparison[(comparison["comparison"] == kind) & (comparison["quantity"] == quantity)]
+    found = []
+    for row in rows.dropna(subset=["left_median", "right_median"]).itertuples():
+        left = (names.get(row.left, row.left), row.left_median, row.left_runs)
+        right = (names.get(row.right, row.right), row.right_median, row.right_runs)
+        high, low = (left, right) if left[1] > right[1] else (right, left)
+        separated = None if pd.isna(row.separated) else bool(row.separated)
+        found.append(Difference(row.documents, high[0], low[0], high[1], low[1], high[2], low[2], separated))
+    return found
+
+
+def comparison_names(runs: pd.DataFrame) -> dict[str, str]:
+    """What memory_comparison calls a side → what a sentence calls it."""
+    several = runs.groupby("system")["cell"].transform("nunique") > 1
+    system = runs["system"].where(~several, runs["system"] + "-" + runs["cell"])
+    names = dict(zip(system, runs["series"], strict=True))
+    for name, series in list(names.items()):
+        for profiler in unique(runs["profiler"]):
+            names[f"{name}/{profiler}"] = f"{series} with profiler {profiler}"
+    return names

@@ -1,0 +1,138 @@
+"""Peak memory of the process tree by system, size and profiler: every repeat, and the range they span."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from indexscope.run_record import COMPLETED
+
+from . import common
+from .common import Figure
+
+TITLE = "Peak memory of the process tree"
+_COLUMNS = ["run", "system", "series", "documents", "profiler", "repeat", "outcome", "tree_peak_rss_mib"]
+_PANEL_WIDTH, _ROW_HEIGHT = 330, 22
+_SHAPES = {"none": "circle", "spans": "diamond", "memory_profiler": "square"}
+
+
+def draw(runs: pd.DataFrame, comparison: pd.DataFrame) -> Figure:
+    """Args: the tables runs and memory_comparison."""
+    if runs.empty:
+        return common.nothing_to_draw(TITLE, "The table of runs is empty: nothing was run.", _COLUMNS)
+    runs = common.label_systems(runs)
+    rows = runs[_COLUMNS].assign(
+        outcome_words=runs["outcome"].map(common.outcome_words),
+        row=runs["series"] + " · " + runs["profiler"],
+        # A run that left no sample still has its mark, at the foot of the axis.
+        position=runs["tree_peak_rss_mib"].fillna(0.0),
+    )
+    profilers = common.unique([*common.PROFILERS, *runs["profiler"]])
+    order = [f"{series} · {profiler}" for series in common.unique(runs["series"]) for profiler in profilers]
+    order = [row for row in order if (rows["row"] == row).any()]
+    end = 1.42 * max(rows["position"].max(), 1.0)
+    sizes = sorted(common.unique(runs["documents"]))
+    panels = [_panel(rows[rows["documents"] == size], size, order, runs, end) for size in sizes]
+    columns = min(2, len(panels))
+    chart = alt.concat(*panels, columns=columns)
+    title, subtitle = _findings(runs, comparison)
+    return Figure(
+        chart,
+        rows.drop(columns=["outcome_words", "row", "position"]),
+        title,
+        [common.conditions(runs), *subtitle],
+        "Each point is a run, each line the range of its repeats. The peak is the largest sum, over all processes "
+        "of a run, in samples of their RSS taken from outside; pages that processes share count in each. "
+        "Profilers are runs of their own, to be read against none.",
+        width=columns * (_PANEL_WIDTH + 210),
+    )
+
+
+def _panel(
+    rows: pd.DataFrame, size: int, order: list[str], runs: pd.DataFrame, end: float
+) -> alt.LayerChart:
+    present = [row for row in order if (rows["row"] == row).any()]
+    base = alt.Chart(rows).encode(
+        y=alt.Y("row:N", sort=present, title=None, axis=alt.Axis(grid=True, domain=False, ticks=False)),
+        color=alt.Color("series:N", scale=common.system_scale(runs), title=None, legend=None),
+    )
+    completed = base.transform_filter(alt.datum.outcome == COMPLETED)
+    x = alt.X(
+        "position:Q",
+        title="peak RSS of the process tree (MiB)",
+        scale=alt.Scale(domain=[0, end], nice=False),
+        axis=alt.Axis(tickCount=6),
+    )
+    tooltip = [
+        alt.Tooltip("series:N", title="system"),
+        alt.Tooltip("documents:Q", format=","),
+        "profiler:N",
+        "repeat:Q",
+        alt.Tooltip("outcome_words:N", title="outcome"),
+        alt.Tooltip("tree_peak_rss_mib:Q", title="peak (MiB)", format=",.1f"),
+    ]
+    spread = completed.mark_rule(strokeWidth=2, opacity=0.55).encode(x="min(position):Q", x2="max(position):Q")
+    points = completed.mark_point(filled=True, size=62, opacity=0.85).encode(
+        x=x,
+        shape=alt.Shape(
+            "profiler:N",
+            scale=alt.Scale(domain=list(_SHAPES), range=list(_SHAPES.values())),
+            legend=None,  # the row says it
+        ),
+        tooltip=tooltip,
+    )
+    values = completed.mark_text(align="left", dx=9, fontSize=10, color=common.INK).encode(
+        x="max(position):Q", text=alt.Text("median(position):Q", format=",.0f"), color=alt.value(common.INK)
+    )
+    incomplete = base.transform_filter(alt.datum.outcome != COMPLETED).encode(
+        x=x, tooltip=tooltip, color=alt.value(common.ALARM)
+    )
+    crosses = incomplete.mark_text(text="×", fontSize=18, fontWeight="bold")
+    reasons = incomplete.mark_text(align="left", dx=9, fontSize=10).encode(text="outcome_words:N")
+    return (
+        alt.layer(spread, points, values, crosses, reasons)
+        .properties(
+            width=_PANEL_WIDTH,
+            height=_ROW_HEIGHT * len(present),
+            title=alt.TitleParams(common.documents(size), fontSize=13, offset=6),
+        )
+    )
+
+
+def _findings(runs: pd.DataFrame, comparison: pd.DataFrame) -> tuple[str, list[str]]:
+    completed = runs[runs["outcome"] == COMPLETED]
+    if completed.empty:
+        return f"No run completed: {common.outcome_counts(runs)}", []
+    names = common.comparison_names(runs)
+    systems = common.differences(comparison, "systems", "tree_peak_rss_mib", names)
+    if systems:
+        largest = max(difference.documents for difference in systems)
+        most = max((each for each in systems if each.documents == largest), key=lambda each: each.percent)
+        title = (
+            f"Indexing {common.documents(largest)} takes {most.high} {common.mib(most.high_median)} at its peak, "
+            f"{most.percent:.0f} % more than {most.low} ({common.mib(most.low_median)})"
+        )
+        pair = {most.high, most.low}
+        same_pair = [each for each in systems if {each.high, each.low} == pair]
+        same_pair.sort(key=lambda each: each.documents)
+        sentences = [
+            "Between these two, the difference "
+            + common.listed([f"at {common.documents(each.documents)} {each.spread()}" for each in same_pair])
+            + "."
+        ]
+    else:
+        highest = completed.loc[completed["tree_peak_rss_mib"].idxmax()]
+        title = (
+            f"The highest peak is {common.mib(highest['tree_peak_rss_mib'])}: {highest['series']}, "
+            f"{common.documents(highest['documents'])}, profiler {highest['profiler']}"
+        )
+        sentences = ["There is no second system to compare with."]
+    profilers = common.differences(comparison, "profilers", "tree_peak_rss_mib", names)
+    if profilers:
+        most = max(profilers, key=lambda each: each.mib)
+        sentences.append(
+            f"Largest effect of a profiler, at {common.documents(most.documents)}: {most.high} takes "
+            f"{common.mib(most.mib)} more than {most.low}; this {most.spread()}."
+        )
+    sentences.append(common.incomplete_words(runs))
+    return title, sentences

@@ -1,0 +1,29 @@
+"""Adapter of RAGatouille: `RAGPretrainedModel.index`, in process."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List
+
+from . import plaid
+
+OBSERVERS = plaid.OBSERVERS
+resolve = plaid.resolve
+
+
+def prepare(run: Dict[str, Any]) -> Callable[[List[str], List[str]], str]:
+    """Import RAGatouille; the function returned builds the index under `run["index_root"]`.
+
+    Settings are keyword arguments of `RAGPretrainedModel.index`; None keeps the library's default.
+    """
+    from ragatouille import RAGPretrainedModel
+
+    settings = {name: value for name, value in run["settings"].items() if value is not None}
+
+    def build(document_ids: List[str], texts: List[str]) -> str:
+        model = RAGPretrainedModel.from_pretrained(run["checkpoint"], index_root=run["index_root"])
+        path: str = model.index(
+            collection=texts, document_ids=document_ids, index_name="index", **settings
+        )
+        return path
+
+    return build

@@ -1,0 +1,174 @@
+"""Spans: one record for each call of an instrumented function, with the exact peak RSS while it was open.
+
+At each entry and exit the kernel's peak counter is read and reset, and the maximum is handed to every span
+that is open in the process. Threads share a process's RSS: a span gets the process's peak while it is open.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from . import proc, records
+
+_MIB_PER_KIB = 1 / 1024
+_MIB_PER_BYTE = 1 / 2**20
+
+
+class _Span:
+    __slots__ = (
+        "call",
+        "depth",
+        "function",
+        "gpu_peak",
+        "peak",
+        "raised",
+        "start_peak",
+        "start_rss",
+        "started",
+        "thread",
+    )
+
+
+class SpanRecorder:
+    """Records spans of one process to a file which its children share.
+
+    Args:
+        path: the spans.jsonl to append to.
+        role: this process's role in the tree (parent, worker, …).
+        start_ns: the run's start on the monotonic clock; times are seconds since then.
+    """
+
+    def __init__(self, path: str, role: str, start_ns: int) -> None:
+        self._memory = proc.SelfMemory()
+        self._output = records.Appender(path)
+        self._role = role
+        self._start_ns = start_ns
+        self._lock = threading.Lock()
+        self._open: List[_Span] = []
+        self._calls: Dict[str, int] = {}
+        os.register_at_fork(after_in_child=self._start_afresh)
+
+    def _start_afresh(self) -> None:
+        # /proc/self was resolved when the parent opened it; a forked child has memory of its own.
+        self._memory = proc.SelfMemory()
+        self._role = "other"
+        self._lock = threading.Lock()
+        self._open = []
+        self._calls = {}
+
+    @property
+    def exact(self) -> bool:
+        return self._memory.exact
+
+    def wrap(self, function: Callable[..., Any], name: str, phase: bool) -> Callable[..., Any]:
+        """A function which records a span named `name` for each call; `phase` also reads PSS at its end."""
+
+        @functools.wraps(function)
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            span = self._enter(name)
+            try:
+                return function(*args, **kwargs)
+            except BaseException as error:
+                span.raised = type(error).__name__
+                raise
+            finally:
+                self._exit(span, phase)
+
+        return measured
+
+    def _boundary(self) -> proc.Memory:
+        memory = self._memory.read()
+        self._memory.reset_peak()
+        gpu_peak = _gpu_peak_and_reset()
+        for span in self._open:
+            # Without a reset the counter only grows: a span that made it grow knows its peak, another a bound.
+            known = self._memory.exact or memory.peak > span.start_peak
+            span.peak = max(span.peak, memory.peak if known else memory.rss)
+            if gpu_peak is not None:
+                span.gpu_peak = max(span.gpu_peak or 0.0, gpu_peak)
+        return memory
+
+    def _enter(self, name: str) -> _Span:
+        span = _Span()
+        with self._lock:
+            memory = self._boundary()
+            span.function = name
+            span.call = self._calls.get(name, 0)
+            self._calls[name] = span.call + 1
+            span.depth = len(self._open)
+            span.thread = threading.current_thread().name
+            span.start_rss = span.peak = memory.rss
+            span.start_peak = memory.peak
+            span.gpu_peak = None
+            span.raised = None
+            self._open.append(span)
+        span.started = time.monotonic_ns()
+        return span
+
+    def _exit(self, span: _Span, phase: bool) -> None:
+        ended = time.monotonic_ns()
+        with self._lock:
+            memory = self._boundary()
+            self._open.remove(span)
+        pss = proc.self_pss_kib() if phase else None
+        gpu = _gpu_memory()
+        self._output.record(
+            process_id=os.getpid(),
+            role=self._role,
+            thread=span.thread,
+            function=span.function,
+            call=span.call,
+            depth=span.depth,
+            started_seconds=round((span.started - self._start_ns) / 1e9, 6),
+            ended_seconds=round((ended - self._start_ns) / 1e9, 6),
+            start_rss_mib=_mib(span.start_rss),
+            end_rss_mib=_mib(memory.rss),
+            peak_rss_mib=_mib(max(span.peak, memory.rss)),
+            peak_exact=self._memory.exact,
+            end_anon_mib=_mib(memory.anon),
+            end_file_mib=_mib(memory.file),
+            end_shmem_mib=_mib(memory.shmem),
+            end_pss_mib=None if pss is None else _mib(pss),
+            gpu_allocated_mib=gpu.get("allocated"),
+            gpu_reserved_mib=gpu.get("reserved"),
+            gpu_peak_mib=span.gpu_peak,
+            raised=span.raised,
+        )
+
+
+def _mib(kib: int) -> float:
+    return round(kib * _MIB_PER_KIB, 3)
+
+
+def _cuda() -> Optional[Any]:
+    """torch.cuda when this process already uses it; asking must not start CUDA."""
+    torch = sys.modules.get("torch")
+    cuda = getattr(torch, "cuda", None)
+    # During torch's own import the attribute is there before the function is.
+    if cuda is None or not getattr(cuda, "is_initialized", bool)():
+        return None
+    return cuda
+
+
+def _gpu_peak_and_reset() -> Optional[float]:
+    cuda = _cuda()
+    if cuda is None:
+        return None
+    peak = round(cuda.max_memory_allocated() * _MIB_PER_BYTE, 3)
+    cuda.reset_peak_memory_stats()
+    return peak
+
+
+def _gpu_memory() -> Dict[str, float]:
+    cuda = _cuda()
+    if cuda is None:
+        return {}
+    return {
+        "allocated": round(cuda.memory_allocated() * _MIB_PER_BYTE, 3),
+        "reserved": round(cuda.memory_reserved() * _MIB_PER_BYTE, 3),
+    }

@@ -1,0 +1,450 @@
+"""The parent of a measured run: starts the worker, samples its process tree, and writes the run directory.
+
+What it records survives the worker's death. How a run ends is a result: an out-of-memory run is an outcome,
+not a crash. Only a defect of IndexScope itself is raised as an error.
+"""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import datetime
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from . import proc, process_tree, records, worker
+
+FORMAT = 1  # of run.json
+FILES = ("spans.jsonl", "memory_curve.csv", "memory_profiler.log", "stdout.log")
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_GRACE_SECONDS = 1.0  # for the root to end by itself after a child died
+_STDOUT_TAIL_BYTES = 64 * 1024
+_PINNED_ALLOCATOR = "glibc.malloc.mmap_threshold=1048576:glibc.malloc.trim_threshold=1048576"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+
+_CUDA_MEMORY = re.compile(r"CUDA out of memory|OutOfMemoryError|cudaErrorMemoryAllocation|CUDA error: out of memory")
+_HOST_MEMORY = re.compile(
+    r"MemoryError|DefaultCPUAllocator|can't allocate memory|[Cc]annot allocate memory|std::bad_alloc"
+)
+
+
+class Defect(Exception):
+    """Something in IndexScope itself, or in what it was given, is wrong: no result can come of it."""
+
+
+class Paths(NamedTuple):
+    """What a run reads and writes."""
+
+    collection: str  # JSON lines
+    checkpoint: str
+    extensions: str  # TORCH_EXTENSIONS_DIR
+    output: str  # the run directory
+
+
+class Ending(NamedTuple):
+    """How the worker ended, before it is given a name."""
+
+    exit_code: int  # negative: the signal
+    stopped_because: Optional[str]  # what the supervisor stopped it for
+    failed_process: Optional[process_tree.Failure]
+
+
+def run(cell: Dict[str, Any], documents: int, profiler: str, repeat: int, paths: Paths, worker_program: str) -> str:
+    """Measure one run of `cell` and write its directory; returns the outcome.
+
+    Raises:
+        Defect: the machine cannot measure, or the worker failed in IndexScope's own code.
+    """
+    if not sys.platform.startswith("linux"):
+        raise Defect("Measuring needs Linux (/proc); parsing logs, figures and the report work everywhere.")
+    partial = paths.output.rstrip("/") + ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(partial)
+    try:
+        record = _measure(cell, documents, profiler, repeat, paths._replace(output=partial), worker_program)
+        _publish(partial, paths.output, record)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    outcome: str = record["outcome"]
+    return outcome
+
+
+def _measure(
+    cell: Dict[str, Any], documents: int, profiler: str, repeat: int, paths: Paths, worker_program: str
+) -> Dict[str, Any]:
+    directory = os.path.abspath(paths.output)
+    for name in FILES:
+        open(os.path.join(directory, name), "w").close()
+    events_path = os.path.join(directory, "events.jsonl")
+    start_ns = time.monotonic_ns()
+    specification = {
+        "framework": cell["framework"],
+        "settings": cell["settings"],
+        "functions": cell["functions"],
+        "profiler": profiler,
+        "documents": documents,
+        "collection": os.path.abspath(paths.collection),
+        "checkpoint": os.path.abspath(paths.checkpoint),
+        "index_root": os.path.join(directory, "root"),
+        "events": events_path,
+        "spans": os.path.join(directory, "spans.jsonl"),
+        "memory_profiler_log": os.path.join(directory, "memory_profiler.log"),
+        "start_ns": start_ns,
+        "supervisor": os.getpid(),
+    }
+    specification_path = os.path.join(directory, "specification.json")
+    with open(specification_path, "w", encoding="utf-8") as file:
+        json.dump(specification, file)
+
+    started_at = _now()
+    out_of_memory_kills = _cgroup_out_of_memory_kills()
+    with open(os.path.join(directory, "stdout.log"), "wb") as stdout:
+        process = subprocess.Popen(
+            [sys.executable, worker_program],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            env=_environment(cell, paths, specification_path),
+            start_new_session=True,
+            preexec_fn=_child_set_up(cell.get("allocation_limit_mib")),
+        )
+    curve_path = os.path.join(directory, "memory_curve.csv")
+    with open(curve_path, "w", encoding="utf-8") as curve:
+        sampler = process_tree.TreeSampler(process.pid, curve, start_ns)
+        ending = _watch(process, sampler, cell)
+    wall_seconds = (time.monotonic_ns() - start_ns) / 1e9
+    events = list(records.read(events_path))
+    roles = {event["process_id"]: event for event in events if event["event"] == "process"}
+    _add_roles(curve_path, roles)
+
+    indexed = next((event for event in events if event["event"] == "indexed"), None)
+    outcome, detail = _outcome(
+        ending,
+        events,
+        _tail(os.path.join(directory, "stdout.log")),
+        cell,
+        indexed is not None,
+        _cgroup_out_of_memory_kills() > out_of_memory_kills,
+    )
+    resolved = _observed_settings(cell, events, roles)
+    if outcome == "completed" and indexed is not None:
+        os.rename(indexed["index_path"], os.path.join(directory, "index"))
+        adapter = importlib.import_module("indexscope.frameworks." + cell["framework"])
+        resolved.update(adapter.resolve(os.path.join(directory, "index")))
+        resolved["index_seconds"] = round(indexed["ended_seconds"] - indexed["started_seconds"], 3)
+        resolved["index_size_mib"] = round(_size(os.path.join(directory, "index")) / 2**20, 3)
+    return {
+        "format": FORMAT,
+        "run": {
+            **{name: cell[name] for name in ("system", "cell", "framework", "environment", "corpus", "checkpoint")},
+            "documents": documents,
+            "profiler": profiler,
+            "repeat": repeat,
+        },
+        "requested": cell["settings"],
+        "resolved": resolved,
+        "outcome": outcome,
+        "outcome_detail": detail,
+        "exit_code": ending.exit_code,
+        "started_at": started_at,
+        "ended_at": _now(),
+        "wall_seconds": round(wall_seconds, 3),
+        "memory": _memory(sampler, roles, events),
+        "processes": _processes(sampler, roles),
+        "instrumented": _instrumented(events),
+        "attempts": [_without(event, "event") for event in events if event.get("fact") == "kmeans"],
+        "versions": _versions(),
+        "hardware": {**proc.hardware(), "gpus": _gpus(cell["device"])},
+        "threads": cell["threads"],
+        "allocator": cell["allocator"],
+        "memory_limit_mib": cell.get("memory_limit_mib"),
+        "allocation_limit_mib": cell.get("allocation_limit_mib"),
+        "lock_digest": cell["lock_digest"],
+        "git_commit": os.environ.get("INDEXSCOPE_COMMIT") or None,
+    }
+
+
+def _environment(cell: Dict[str, Any], paths: Paths, specification_path: str) -> Dict[str, str]:
+    environment = dict(os.environ)
+    environment[worker.SPECIFICATION] = specification_path
+    environment["TORCH_EXTENSIONS_DIR"] = os.path.abspath(paths.extensions)
+    # Checkpoints are local files: without this every load waits on retries of the hub.
+    environment["HF_HUB_OFFLINE"] = "1"
+    environment["PYTHONUNBUFFERED"] = "1"  # what was printed before a kill is kept
+    for variable in _THREAD_VARIABLES:
+        environment[variable] = str(cell["threads"])
+    if cell["device"] == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    if cell["allocator"] == "pinned":
+        environment["GLIBC_TUNABLES"] = _PINNED_ALLOCATOR
+    return environment
+
+
+def _child_set_up(allocation_limit_mib: Optional[int]) -> Any:
+    libc = ctypes.CDLL(None)
+    # Orphans of the run come to the supervisor, which can then see and end them.
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+    def set_up() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if allocation_limit_mib is not None:
+            limit = allocation_limit_mib * 2**20
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    return set_up
+
+
+def _watch(process: "subprocess.Popen[bytes]", sampler: process_tree.TreeSampler, cell: Dict[str, Any]) -> Ending:
+    """Sample until the worker ends or has to be ended; leaves no process of the run alive."""
+    interval = cell["sample_interval_seconds"]
+    limit_kib = (cell.get("memory_limit_mib") or 0) * 1024
+    deadline = time.monotonic() + cell["timeout_seconds"]
+    reason = None
+    failed: Optional[process_tree.Failure] = None
+    failed_at = 0.0
+    try:
+        while process.poll() is None:
+            sampler.sample()
+            now = time.monotonic()
+            if limit_kib and sampler.tree_kib > limit_kib:
+                reason = "out_of_memory_host"
+            elif now > deadline:
+                reason = "timed_out"
+            elif failed is None:
+                failed, failed_at = sampler.failure(), now
+            elif now - failed_at > _GRACE_SECONDS:
+                # A dead child leaves the framework's parent waiting for its answer for ever.
+                reason = "child_failed"
+            if reason is not None:
+                break
+            time.sleep(interval)
+    finally:
+        _end_all(process, sampler)
+    return Ending(process.wait(), reason, failed)
+
+
+def _end_all(process: "subprocess.Popen[bytes]", sampler: process_tree.TreeSampler) -> None:
+    if process.poll() is not None:
+        time.sleep(0.05)  # helpers of multiprocessing end with their parent's pipe
+    for _ in range(50):
+        alive = sampler.live()
+        if process.poll() is not None:
+            alive = [pid for pid in alive if pid != process.pid]
+        if not alive:
+            break
+        for pid in alive:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.02)
+    process.wait()
+    while True:  # reap orphans that came to us as subreaper
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                break
+        except ChildProcessError:
+            break
+
+
+def _outcome(
+    ending: Ending,
+    events: List[Dict[str, Any]],
+    printed: str,
+    cell: Dict[str, Any],
+    indexed: bool,
+    kernel_killed: bool,
+) -> Tuple[str, Optional[str]]:
+    """The name of a run's ending and one line of detail.
+
+    Raises:
+        Defect: the exception came from IndexScope's own line.
+    """
+    if ending.stopped_because == "out_of_memory_host":
+        return "out_of_memory_host", "the process tree passed memory_limit_mib: %s" % cell["memory_limit_mib"]
+    if ending.stopped_because == "timed_out":
+        return "timed_out", "longer than timeout_seconds: %s" % cell["timeout_seconds"]
+    exception = next((event for event in events if event["event"] == "exception"), None)
+    if exception is not None and exception["own_fault"]:
+        raise Defect("The worker failed in IndexScope's own code: %(type)s: %(message)s" % exception)
+    if ending.exit_code == 0 and ending.failed_process is None and indexed:
+        return "completed", None
+
+    signals = [-ending.exit_code] if ending.exit_code < 0 and not ending.stopped_because else []
+    if ending.failed_process is not None:
+        signals.append(os.WTERMSIG(ending.failed_process.exit_status))
+    text = printed if exception is None else "%(type)s: %(message)s" % exception
+    detail = _last_error_line(text)
+    if any(signals):
+        name = signal.Signals(next(number for number in signals if number)).name
+        which = "a child process" if ending.failed_process is not None else "the worker"
+        if kernel_killed:
+            return "out_of_memory_host", "the kernel's out-of-memory killer ended %s" % which
+        if name == "SIGABRT" and _HOST_MEMORY.search(printed):
+            return "out_of_memory_host", detail
+        return "killed", "%s ended by %s" % (which, name)
+    if _CUDA_MEMORY.search(text):
+        return "out_of_memory_cuda", detail
+    if _HOST_MEMORY.search(text):
+        return "out_of_memory_host", detail
+    return "failed", detail or "exit code %d without an index" % ending.exit_code
+
+
+def _last_error_line(text: str) -> Optional[str]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Killed)\b.*", line)]
+    chosen = (errors or lines or [""])[-1]
+    return chosen[:500] or None
+
+
+def _observed_settings(
+    cell: Dict[str, Any], events: List[Dict[str, Any]], roles: Dict[int, Dict[str, Any]]
+) -> Dict[str, Any]:
+    """Resolved settings that are known even when no index came of the run."""
+    kmeans = [event for event in events if event.get("fact") == "kmeans"]
+    last = kmeans[-1] if kmeans else {}
+    return {
+        "device": cell["device"],
+        "process_model": "child process"
+        if any(process["role"] == "worker" for process in roles.values())
+        else "in process",
+        "partitions": last.get("partitions"),
+        "kmeans_backend": last.get("backend"),
+        "kmeans_points": last.get("points"),
+        "kmeans_iterations": last.get("iterations"),
+        "kmeans_attempts": len(kmeans),
+    }
+
+
+def _memory(
+    sampler: process_tree.TreeSampler, roles: Dict[int, Dict[str, Any]], events: List[Dict[str, Any]]
+) -> Dict[str, Any]:
+    by_role: Dict[str, float] = {}
+    for process in sampler.all_processes():
+        role = _role(process.pid, roles)
+        by_role[role] = max(by_role.get(role, 0.0), round(process.peak_kib / 1024, 3))
+    exact = [event["exact"] for event in events if event["event"] == "spans"]
+    return {
+        "tree_peak_rss_mib": round(sampler.tree_peak_kib / 1024, 3),
+        "by_role": by_role,
+        "processes": sum(process.counted for process in sampler.all_processes()),
+        "samples": sampler.samples,
+        "sample_interval_seconds": sampler.median_interval(),
+        "peaks_exact": all(exact) if exact else None,
+    }
+
+
+def _processes(sampler: process_tree.TreeSampler, roles: Dict[int, Dict[str, Any]]) -> List[Dict[str, Any]]:
+    return [
+        {
+            "process_id": process.pid,
+            "parent_process_id": process.parent,
+            "role": _role(process.pid, roles),
+            "name": roles.get(process.pid, {}).get("name"),
+            "seen_at_seconds": round(process.seen_at, 3),
+            "peak_rss_mib": round(process.peak_kib / 1024, 3),
+        }
+        for process in sampler.all_processes()
+    ]
+
+
+def _role(pid: int, roles: Dict[int, Dict[str, Any]]) -> str:
+    """Roles are announced by the processes themselves; the resource tracker runs no code of ours."""
+    role: str = roles[pid]["role"] if pid in roles else "other"
+    return role
+
+
+def _add_roles(curve_path: str, roles: Dict[int, Dict[str, Any]]) -> None:
+    """Rewrite the curve with the header and the role, which is known only once a process has announced it."""
+    with open(curve_path, encoding="utf-8") as raw, open(curve_path + ".roles", "w", encoding="utf-8") as curve:
+        writer = csv.writer(curve, lineterminator="\n")
+        writer.writerow(["seconds", "process_id", "parent_process_id", "role", "rss_mib"])
+        for seconds, pid, parent, rss in csv.reader(raw):
+            writer.writerow([seconds, pid, parent, _role(int(pid), roles), rss])
+    os.replace(curve_path + ".roles", curve_path)
+
+
+def _instrumented(events: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    return [_without(event, "event") for event in events if event["event"] == "instrumented"]
+
+
+def _without(event: Dict[str, Any], *names: str) -> Dict[str, Any]:
+    return {name: value for name, value in event.items() if name not in names}
+
+
+def _versions() -> Dict[str, str]:
+    """Every installed package, and Python itself."""
+    versions = {
+        distribution.metadata["Name"].lower(): distribution.version
+        for distribution in importlib.metadata.distributions()
+    }
+    return {"python": platform.python_version(), **dict(sorted(versions.items()))}
+
+
+def _gpus(device: str) -> List[str]:
+    if device == "cpu":
+        return []
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        printed = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return printed.splitlines()
+
+
+def _cgroup_out_of_memory_kills() -> int:
+    """How often the kernel has killed a process of this cgroup for memory (cgroup v2; 0 where unknown)."""
+    try:
+        with open("/proc/self/cgroup") as file:
+            group = file.read().strip().rpartition("::")[2]
+        with open("/sys/fs/cgroup%s/memory.events" % group) as file:
+            return int(dict(line.split() for line in file)["oom_kill"])
+    except (OSError, KeyError, ValueError):
+        return 0
+
+
+def _tail(path: str) -> str:
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - _STDOUT_TAIL_BYTES))
+        return file.read().decode("utf-8", "replace")
+
+
+def _size(directory: str) -> int:
+    return sum(
+        os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(directory) for name in names
+    )
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _publish(partial: str, output: str, record: Dict[str, Any]) -> None:
+    """Move the finished run into place; run.json comes last and says that all is there."""
+    os.makedirs(output, exist_ok=True)
+    for name in ("run.json", *FILES):
+        if os.path.exists(os.path.join(output, name)):
+            os.remove(os.path.join(output, name))
+    shutil.rmtree(os.path.join(output, "index"), ignore_errors=True)
+    os.makedirs(os.path.join(partial, "index"), exist_ok=True)  # empty where the run made none
+    os.rename(os.path.join(partial, "index"), os.path.join(output, "index"))
+    for name in FILES:
+        os.replace(os.path.join(partial, name), os.path.join(output, name))
+    with open(os.path.join(partial, "run.json"), "w", encoding="utf-8") as file:
+        json.dump(record, file, indent=1)
+        file.write("\n")
+    os.replace(os.path.join(partial, "run.json"), os.path.join(output, "run.json"))

@@ -1,0 +1,160 @@
+"""The measured process: one framework, one configuration, one index.
+
+The program that runs this is imported again in every process that the framework spawns
+(`multiprocessing`'s spawn imports the main module as `__mp_main__`); `prepare` then instruments that process
+in the same way. Nothing of a framework is imported here before the framework itself would be.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from typing import Any, Callable, Dict, List, Tuple
+
+from . import instrument, line_profile, records, spans
+
+SPECIFICATION = "INDEXSCOPE_RUN"  # environment variable: the path of the run's specification (JSON)
+_PARENT = "INDEXSCOPE_PARENT"  # environment variable: the process that starts this one
+_PR_SET_PDEATHSIG = 1
+
+Observer = Callable[..., Dict[str, Any]]
+
+
+def prepare(main_name: str) -> None:
+    """Instrument this process. `main_name` is the main module's `__name__`, which tells parent from child."""
+    with open(os.environ[SPECIFICATION], encoding="utf-8") as file:
+        run = json.load(file)
+    _die_with(int(os.environ.get(_PARENT, run["supervisor"])))
+    os.environ[_PARENT] = str(os.getpid())
+    role, name = _identity(main_name)
+    events = records.Appender(run["events"])
+    events.record(
+        event="process", process_id=os.getpid(), parent_process_id=os.getppid(), role=role, name=name
+    )
+    if role == "manager":  # holds no framework code
+        return
+    adapter = importlib.import_module("indexscope.frameworks." + run["framework"])
+    targets = _profiler_targets(run, role, events)
+    targets += [
+        instrument.Target(module, qualname, functools.partial(_observe, observer, events))
+        for (module, qualname), observer in adapter.OBSERVERS.items()
+    ]
+
+    def report(module: str, qualname: str, patched: bool) -> None:
+        events.record(
+            event="instrumented", role=role, module=module, qualname=qualname, patched=patched
+        )
+
+    instrument.install(targets, report)
+
+
+def main() -> None:
+    """Build the index that the specification asks for; an exception is recorded and ends the process with 1."""
+    with open(os.environ[SPECIFICATION], encoding="utf-8") as file:
+        run = json.load(file)
+    events = records.Appender(run["events"])
+    try:
+        document_ids, texts = _read_collection(run["collection"], run["documents"])
+        adapter = importlib.import_module("indexscope.frameworks." + run["framework"])
+        build = adapter.prepare(run)
+        started = time.monotonic_ns()
+        index_path = build(document_ids, texts)
+        ended = time.monotonic_ns()
+        events.record(
+            event="indexed",
+            index_path=os.path.abspath(index_path),
+            started_seconds=(started - run["start_ns"]) / 1e9,
+            ended_seconds=(ended - run["start_ns"]) / 1e9,
+        )
+    except BaseException as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        events.record(
+            event="exception",
+            type=type(error).__name__,
+            message=str(error)[:2000],
+            # An exception raised by our own line is a defect of IndexScope, not a result.
+            own_fault=bool(frames) and os.sep + "indexscope" + os.sep in frames[-1].filename,
+        )
+        raise
+
+
+def _read_collection(path: str, documents: int) -> Tuple[List[str], List[str]]:
+    document_ids, texts = [], []
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            document = json.loads(line)
+            document_ids.append(document["document_id"])
+            texts.append(document["text"])
+    if len(texts) != documents:
+        raise ValueError("%s: %d documents instead of %d" % (path, len(texts), documents))
+    return document_ids, texts
+
+
+def _identity(main_name: str) -> Tuple[str, str]:
+    """This process's role in the tree, and its name in multiprocessing."""
+    if main_name == "__main__":
+        return "parent", "MainProcess"
+    from multiprocessing import process
+
+    name = process.current_process().name
+    return ("manager" if name.startswith("SyncManager") else "worker"), name
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent ends, so that no run leaves an orphan."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):  # not Linux: the supervisor's clean-up is what remains
+        return
+    if os.getppid() != parent:  # it ended before it could be watched
+        os._exit(1)
+
+
+def _profiler_targets(run: Dict[str, Any], role: str, events: records.Appender) -> List[instrument.Target]:
+    targets = []
+    if run["profiler"] == "spans":
+        recorder = spans.SpanRecorder(run["spans"], role, run["start_ns"])
+        events.record(event="spans", process_id=os.getpid(), exact=recorder.exact)
+        for function in run["functions"]:
+            name = function["module"] + "." + function["qualname"]
+            wrap = functools.partial(recorder.wrap, name=name, phase=function["phase"])
+            targets.append(instrument.Target(function["module"], function["qualname"], wrap))
+    elif run["profiler"] == "memory_profiler":
+        log = records.Appender(run["memory_profiler_log"])
+        for function in run["functions"]:
+            if function["memory_profiler"]:
+                name = function["module"] + "." + function["qualname"]
+                wrap = functools.partial(line_profile.wrap, name=name, role=role, log=log)
+                targets.append(instrument.Target(function["module"], function["qualname"], wrap))
+    elif run["profiler"] != "none":
+        raise ValueError("unknown profiler " + run["profiler"])
+    return targets
+
+
+def _observe(
+    observer: Observer, events: records.Appender, function: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Note what a function was asked to do before it does it; kept out of the profilers' own records."""
+
+    @functools.wraps(function)
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        events.record(event="observed", process_id=os.getpid(), **observer(*args, **kwargs))
+        return function(*args, **kwargs)
+
+    return observed
+
+
+def run_program(main_name: str) -> None:
+    """What the worker's program does: prepare every process, and in the first one build the index."""
+    if SPECIFICATION not in os.environ:
+        sys.exit("This program is started by index_collection.py; it does nothing on its own.")
+    prepare(main_name)
+    if main_name == "__main__":
+        main()

@@ -1,0 +1,36 @@
+"""Write a synthetic checkpoint in ColBERT's file layout (no download, no torch)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from indexscope.checkpoints import CheckpointError, checkpoint_settings, write_checkpoint
+from indexscope.corpora.settings import SettingsError, read_json_settings
+
+
+def main() -> None:
+    """Parse the command line, write the checkpoint, print what was written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--checkpoint", required=True, help='JSON file or inline JSON, such as {"source": "synthetic", "layers": 12}'
+    )
+    parser.add_argument("--output", required=True, type=Path, help="directory to write")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    try:
+        settings = checkpoint_settings(*read_json_settings(arguments.checkpoint, "--checkpoint"))
+        write_checkpoint(settings, arguments.output)
+    except (SettingsError, CheckpointError, OSError) as error:
+        sys.exit(str(error))
+    size = (arguments.output / "model.safetensors").stat().st_size
+    print(
+        f"synthetic checkpoint of {settings.layers} layers, width {settings.hidden_size}, {settings.dim} dimensions: "
+        f"{size} bytes of weights, {time.monotonic() - started:.1f} seconds"
+    )
+
+
+if __name__ == "__main__":
+    main()

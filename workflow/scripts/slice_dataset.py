@@ -1,0 +1,39 @@
+"""Write the first N documents of a corpus as Parquet (document_id, text) and as JSON lines beside it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from indexscope.corpora.catalog import open_corpus
+from indexscope.corpora.settings import SettingsError, read_json_settings
+from indexscope.corpora.slicing import SliceError, write_slice
+
+
+def main() -> None:
+    """Parse the command line, write the slice, print what was written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--corpus", required=True, help='JSON file or inline JSON, such as {"source": "synthetic", "seed": 7}'
+    )
+    parser.add_argument("--documents", required=True, type=int, help="how many documents, from the first one on")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="Parquet file to write; NAME.jsonl is written beside NAME.parquet"
+    )
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    try:
+        corpus = open_corpus(*read_json_settings(arguments.corpus, "--corpus"))
+        written = write_slice(corpus, arguments.documents, arguments.output)
+    except (SettingsError, SliceError, OSError) as error:
+        sys.exit(str(error))
+    print(
+        f"{written.documents} documents of {corpus.describe()}: {written.parquet_bytes} bytes of Parquet, "
+        f"{written.jsonl_bytes} bytes of JSON lines, {time.monotonic() - started:.1f} seconds"
+    )
+
+
+if __name__ == "__main__":
+    main()
