@@ -26,30 +26,30 @@ include: "rules/report.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         rules.report.output.page,
+    localrule: True
 
 
 rule index_memory:
-    localrule: True
     input:
         rules.report.output.page,
+    localrule: True
 
 
 rule figures:
-    localrule: True
     input:
         figure_files(),
+    localrule: True
 
 
 rule tables:
-    localrule: True
     input:
         expand("results/tables/{table}.parquet", table=TABLES),
+    localrule: True
 
 
 rule index_runs:
-    localrule: True
     input:
         expand("{run}/run.json", run=RUNS.values()),
+    localrule: True

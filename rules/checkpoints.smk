@@ -20,7 +20,9 @@ rule make_checkpoint:
         mem_mb=1000,
         runtime=30,
     params:
-        checkpoint=SETTINGS.checkpoints[SETTINGS.index_memory.checkpoint].model_dump_json(),
+        checkpoint=SETTINGS.checkpoints[
+            SETTINGS.index_memory.checkpoint
+        ].model_dump_json(),
     message:
         "Making the checkpoint {wildcards.checkpoint}"
     shell:

@@ -26,9 +26,20 @@ os.environ["PIP_NO_DEPS"] = "1"
 
 def git_commit() -> str:
     """The commit that a run was made with; `+` when the tree differs from it."""
-    describe = ["git", "-C", str(HOME), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    describe = [
+        "git",
+        "-C",
+        str(HOME),
+        "describe",
+        "--always",
+        "--abbrev=12",
+        "--dirty=+",
+        "--exclude=*",
+    ]
     try:
-        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            describe, capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 
@@ -40,12 +51,16 @@ os.environ.setdefault("INDEXSCOPE_COMMIT", git_commit())
 def resolved_device(requested: str) -> str:
     if requested != "auto":
         return requested
-    listing = shutil.which("nvidia-smi") and subprocess.run(["nvidia-smi", "-L"], capture_output=True)
+    listing = shutil.which("nvidia-smi") and subprocess.run(
+        ["nvidia-smi", "-L"], capture_output=True
+    )
     return "cuda" if listing and listing.stdout.strip() else "cpu"
 
 
 try:
-    SETTINGS = configuration.load(config, [Path(os.path.relpath(path)) for path in workflow.configfiles])
+    SETTINGS = configuration.load(
+        config, [Path(os.path.relpath(path)) for path in workflow.configfiles]
+    )
     FUNCTIONS = configuration.load_functions(HOME / "config" / "functions.yaml")
     DEVICE = resolved_device(SETTINGS.measurement.device)
     CELLS = {
@@ -54,15 +69,19 @@ try:
             name,
             FUNCTIONS,
             device=DEVICE,
-            lock_digest=environments.lock_digest(ENVIRONMENTS / f"{SETTINGS.systems[name].environment}.yaml"),
+            lock_digest=environments.lock_digest(
+                ENVIRONMENTS / f"{SETTINGS.systems[name].environment}.yaml"
+            ),
         )
         for name in SETTINGS.index_memory.systems
     }
 except configuration.ConfigurationError as error:
     raise WorkflowError(str(error))
 except FileNotFoundError as error:
-    raise WorkflowError(f"{error.filename} does not exist: write {Path(error.filename).with_suffix('.in')} and run "
-                        "python workflow/scripts/lock_environments.py") from None
+    raise WorkflowError(
+        f"{error.filename} does not exist: write {Path(error.filename).with_suffix('.in')} and run "
+        "python workflow/scripts/lock_environments.py"
+    ) from None
 
 
 wildcard_constraints:
@@ -80,7 +99,9 @@ CHECKPOINT = "{}-{}".format(
 RUN = "results/index_runs/{system}/{documents}/{profiler}/{repeat}"
 # (system, documents, profiler, repeat) → run directory
 RUNS = {
-    run: RUN.format(system=CELLS[run[0]].path_name, documents=run[1], profiler=run[2], repeat=run[3])
+    run: RUN.format(
+        system=CELLS[run[0]].path_name, documents=run[1], profiler=run[2], repeat=run[3]
+    )
     for run in configuration.experiment_runs(SETTINGS.index_memory)
 }
 TABLES = [
@@ -101,7 +122,9 @@ def cell_of(wildcards):
 
 def run_files(name, profiler=None):
     """The file `name` of each run, or of the runs under one profiler."""
-    return [f"{path}/{name}" for run, path in RUNS.items() if profiler in (None, run[2])]
+    return [
+        f"{path}/{name}" for run, path in RUNS.items() if profiler in (None, run[2])
+    ]
 
 
 def gpus(wildcards):
@@ -118,7 +141,11 @@ def measuring_files(wildcards):
     """All code that takes part in a run; an edit elsewhere must never schedule an index."""
     framework = cell_of(wildcards).content["framework"]
     measure = sorted(path.name for path in (LIBRARY / "measure").glob("*.py"))
-    adapter = ["frameworks/__init__.py", "frameworks/plaid.py", f"frameworks/{framework}.py"]
+    adapter = [
+        "frameworks/__init__.py",
+        "frameworks/plaid.py",
+        f"frameworks/{framework}.py",
+    ]
     return library(*(f"measure/{name}" for name in measure), *adapter)
 
 

@@ -5,7 +5,10 @@ rule slice_dataset:
     input:
         script=SCRIPTS / "slice_dataset.py",
         library=library(
-            *(f"corpora/{path.name}" for path in sorted((LIBRARY / "corpora").glob("*.py")))
+            *(
+                f"corpora/{path.name}"
+                for path in sorted((LIBRARY / "corpora").glob("*.py"))
+            )
         ),
         configuration=ancient(rules.write_configuration.output),
     output:

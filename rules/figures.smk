@@ -12,7 +12,11 @@ FIGURES = {
 def figure_files(name=None):
     """The three files of one figure, or of all."""
     names = [name] if name else list(FIGURES)
-    return [f"results/figures/{figure}.{suffix}" for figure in names for suffix in ("svg", "html", "csv")]
+    return [
+        f"results/figures/{figure}.{suffix}"
+        for figure in names
+        for suffix in ("svg", "html", "csv")
+    ]
 
 
 def figure_tables(name):
@@ -21,7 +25,11 @@ def figure_tables(name):
 
 def figure_code(name):
     return library(
-        "schemas.py", "run_record.py", "figures/common.py", "figures/files.py", f"figures/{name}.py"
+        "schemas.py",
+        "run_record.py",
+        "figures/common.py",
+        "figures/files.py",
+        f"figures/{name}.py",
     )
 
 

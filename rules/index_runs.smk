@@ -80,7 +80,8 @@ rule index_collection:
         measured_run=1,
         # All of the machine: what runs beside a measured run disturbs it.
         machine=100,
-        mem_mb=lambda wildcards, attempt: attempt * cells.memory_to_reserve_mib(int(wildcards.documents)),
+        mem_mb=lambda wildcards, attempt: attempt
+        * cells.memory_to_reserve_mib(int(wildcards.documents)),
         runtime=lambda wildcards: 10 + SETTINGS.measurement.timeout_seconds // 60,
     params:
         directory=RUN,

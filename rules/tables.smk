@@ -20,7 +20,9 @@ rule tabulate_runs:
         mem_mb=1000,
         runtime=15,
     params:
-        labels=json.dumps({name: system.label for name, system in SETTINGS.systems.items()}),
+        labels=json.dumps(
+            {name: system.label for name, system in SETTINGS.systems.items()}
+        ),
     message:
         "Tabulating runs"
     shell:
@@ -105,7 +107,9 @@ rule tabulate_memory_by_function:
     input:
         script=SCRIPTS / "tabulate_memory_by_function.py",
         library=library(
-            "schemas.py", "analysis/memory_profiler_log.py", "analysis/memory_by_function.py"
+            "schemas.py",
+            "analysis/memory_profiler_log.py",
+            "analysis/memory_by_function.py",
         ),
         logs=run_files("memory_profiler.log", "memory_profiler"),
     output:
@@ -161,9 +165,15 @@ PAIRS = [
 rule compare_artifacts:
     input:
         script=SCRIPTS / "compare_artifacts.py",
-        library=library("schemas.py", "run_record.py", "artifacts/compare.py", "artifacts/dump.py"),
+        library=library(
+            "schemas.py", "run_record.py", "artifacts/compare.py", "artifacts/dump.py"
+        ),
         manifests=sorted(
-            {f"{pair[side]}/artifacts/manifest.json" for pair in PAIRS for side in ("left", "right")}
+            {
+                f"{pair[side]}/artifacts/manifest.json"
+                for pair in PAIRS
+                for side in ("left", "right")
+            }
         ),
     output:
         "results/tables/artifact_comparison.parquet",

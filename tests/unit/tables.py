@@ -114,7 +114,7 @@ def run(
         "kernel": "6.18.5",
         "lock_digest": "5e6f7a8b",
         "git_commit": "0123456789ab",
-        "started_at": datetime.datetime(2025, 11, 3, 14, 20, repeat, tzinfo=datetime.timezone.utc),
+        "started_at": datetime.datetime(2025, 11, 3, 14, 20, repeat, tzinfo=datetime.UTC),
     }
     return row | columns
 

@@ -394,17 +394,29 @@ def test_a_damaged_dump_is_refused(tmp_path: Path) -> None:
     [
         ("{}", "is not a list"),
         ("[", "cannot be read as JSON"),
-        ('[{"pair": "a", "left": "b"}]', r"\[0\]: give the texts pair, left and right"),
+        ('[{"pair": "a", "left": "b"}]', r"pairs.json\[0\]: give the texts pair, left and right"),
         ('[{"pair": "a", "left": "b", "right": 4}]', r"\[0\]: give the texts"),
         ("[3]", r"\[0\]: give the texts"),
-        (json.dumps([{"pair": "a", "left": "b", "right": "c"}] * 2), r"\[1\].pair: 'a' is used twice"),
+        (json.dumps([{"pair": "a", "left": "b", "right": "c"}] * 2), r"pairs.json\[1\]: .* is there twice"),
     ],
 )
 def test_bad_pairs_are_refused(tmp_path: Path, content: str, problem: str) -> None:
     path = tmp_path / "pairs.json"
     path.write_text(content)
     with pytest.raises(InputError, match=problem):
-        read_pairs(path)
+        read_pairs(str(path))
+
+
+def test_pairs_may_be_given_in_place_and_share_a_name() -> None:
+    entries = [{"pair": "none vs spans", "left": "a/1", "right": f"b/{repeat}"} for repeat in (1, 2)]
+    assert read_pairs(json.dumps(entries)) == [
+        Pair("none vs spans", Path("a/1"), Path("b/1")),
+        Pair("none vs spans", Path("a/1"), Path("b/2")),
+    ]
+    with pytest.raises(InputError, match="pairs cannot be read as JSON"):
+        read_pairs("[{")
+    with pytest.raises(InputError, match=r"missing.json cannot be read as JSON"):
+        read_pairs("missing.json")
 
 
 def test_the_program_writes_the_table_or_one_sentence(

@@ -1,4 +1,4 @@
-"""tools/uv-conda, the stand-in for conda: what it builds, what it refuses, and that a real conda comes first."""
+"""The stand-in for conda, tools/uv-conda: what it builds, what it refuses, that a real conda comes first."""
 
 from __future__ import annotations
 

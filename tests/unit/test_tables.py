@@ -17,6 +17,7 @@ from indexscope import schemas
 from indexscope.analysis.run_directories import (
     listed_paths,
     memory_curve_batches,
+    read_labels,
     run_rows,
     span_batches,
 )
@@ -51,7 +52,6 @@ def run_record(outcome: str = "completed", repeat: int = 0, **changes: Any) -> d
             "documents": 300,
             "profiler": "none",
             "repeat": repeat,
-            "label": "ColBERT",
             "framework": "colbert",
             "environment": "late_interaction",
             "corpus": "synthetic",
@@ -130,11 +130,11 @@ def lines(*spans: dict[str, Any]) -> str:
 
 
 def test_a_run_becomes_a_row_with_every_column(tmp_path: Path) -> None:
-    (row,) = run_rows([run_directory(tmp_path / "run") / "run.json"])
+    (row,) = run_rows([run_directory(tmp_path / "run") / "run.json"], {"colbert": "ColBERT", "other": "x"})
     assert list(row) and set(row) == set(schemas.RUNS.names)
     nulls = {name for name, value in row.items() if value is None}
     assert nulls == {"outcome_detail", "ragatouille_version", "git_commit"}
-    assert row["run"] == "colbert-0a1b2c3d/300/none/0"
+    assert (row["run"], row["label"]) == ("colbert-0a1b2c3d/300/none/0", "ColBERT")
     assert (row["tree_peak_rss_mib"], row["worker_peak_rss_mib"], row["wall_seconds"]) == (1500.5, 900.0, 12)
     assert (row["index_seconds"], row["embeddings"], row["kmeans_backend"]) == (9.25, 21_000, "faiss")
     assert (row["faiss_version"], row["colbert_version"]) == ("1.14.1.post1", "0.2.22")
@@ -151,10 +151,16 @@ def test_a_failed_run_is_a_row_with_nulls(tmp_path: Path) -> None:
         versions=None,
         started_at=None,
     )
-    (row,) = run_rows([run_directory(tmp_path / "run", record) / "run.json"])
+    (row,) = run_rows([run_directory(tmp_path / "run", record) / "run.json"], {})
     assert (row["outcome"], row["exit_code"]) == ("out_of_memory_host", -9)
     for name in ("passages", "index_seconds", "worker_peak_rss_mib", "faiss_version", "started_at"):
         assert row[name] is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"colbert": 3}'])
+def test_bad_labels_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"labels: .*give an object of system and label"):
+        read_labels(text)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +183,7 @@ def test_a_failed_run_is_a_row_with_nulls(tmp_path: Path) -> None:
 def test_a_bad_record_is_refused_by_key(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
     path = run_directory(tmp_path / "run", run_record(**changes)) / "run.json"
     with pytest.raises(InputError, match=f"^{path}: {problem}.*again$"):
-        list(run_rows([path]))
+        list(run_rows([path], {}))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": 1', "\udc80"])
@@ -185,7 +191,7 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError, match=r"run.json .*run index_collection.py again"):
-        list(run_rows([path]))
+        list(run_rows([path], {}))
 
 
 # Spans and memory curves

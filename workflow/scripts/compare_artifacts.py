@@ -16,7 +16,7 @@ from indexscope.run_record import InputError
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=Path, required=True, metavar="JSON", help="the pairs to compare")
+    parser.add_argument("--pairs", required=True, metavar="JSON", help="the pairs, or a file that holds them")
     parser.add_argument("--rtol", type=float, default=Tolerance.rtol, help="relative (default: %(default)s)")
     parser.add_argument("--atol", type=float, default=Tolerance.atol, help="absolute (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="the table to write (Parquet)")

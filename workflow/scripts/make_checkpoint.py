@@ -7,15 +7,18 @@ import sys
 import time
 from pathlib import Path
 
-from indexscope.checkpoints import CheckpointError, checkpoint_settings, write_checkpoint
-from indexscope.corpora.settings import SettingsError, read_json_settings
+from indexscope.checkpoints import checkpoint_settings, write_checkpoint
+from indexscope.corpora.settings import read_json_settings
+from indexscope.run_record import InputError
 
 
 def main() -> None:
     """Parse the command line, write the checkpoint, print what was written."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--checkpoint", required=True, help='JSON file or inline JSON, such as {"source": "synthetic", "layers": 12}'
+        "--checkpoint",
+        required=True,
+        help='JSON file or inline JSON, such as {"source": "synthetic", "layers": 12}',
     )
     parser.add_argument("--output", required=True, type=Path, help="directory to write")
     arguments = parser.parse_args()
@@ -23,12 +26,12 @@ def main() -> None:
     try:
         settings = checkpoint_settings(*read_json_settings(arguments.checkpoint, "--checkpoint"))
         write_checkpoint(settings, arguments.output)
-    except (SettingsError, CheckpointError, OSError) as error:
+    except (InputError, OSError) as error:
         sys.exit(str(error))
-    size = (arguments.output / "model.safetensors").stat().st_size
+    weights_bytes = (arguments.output / "model.safetensors").stat().st_size
     print(
-        f"synthetic checkpoint of {settings.layers} layers, width {settings.hidden_size}, {settings.dim} dimensions: "
-        f"{size} bytes of weights, {time.monotonic() - started:.1f} seconds"
+        f"synthetic, {settings.layers} layers of width {settings.hidden_size}, dim {settings.dim}: "
+        f"{weights_bytes} bytes of weights, {time.monotonic() - started:.1f} seconds"
     )
 
 

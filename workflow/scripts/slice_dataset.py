@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from indexscope.corpora.catalog import open_corpus
-from indexscope.corpora.settings import SettingsError, read_json_settings
-from indexscope.corpora.slicing import SliceError, write_slice
+from indexscope.corpora.settings import read_json_settings
+from indexscope.corpora.slicing import write_slice
+from indexscope.run_record import InputError
 
 
 def main() -> None:
@@ -18,16 +19,21 @@ def main() -> None:
     parser.add_argument(
         "--corpus", required=True, help='JSON file or inline JSON, such as {"source": "synthetic", "seed": 7}'
     )
-    parser.add_argument("--documents", required=True, type=int, help="how many documents, from the first one on")
     parser.add_argument(
-        "--output", required=True, type=Path, help="Parquet file to write; NAME.jsonl is written beside NAME.parquet"
+        "--documents", required=True, type=int, help="how many documents, from the first one on"
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        help="Parquet file to write; NAME.jsonl is written beside NAME.parquet",
     )
     arguments = parser.parse_args()
     started = time.monotonic()
     try:
         corpus = open_corpus(*read_json_settings(arguments.corpus, "--corpus"))
         written = write_slice(corpus, arguments.documents, arguments.output)
-    except (SettingsError, SliceError, OSError) as error:
+    except (InputError, OSError) as error:
         sys.exit(str(error))
     print(
         f"{written.documents} documents of {corpus.describe()}: {written.parquet_bytes} bytes of Parquet, "

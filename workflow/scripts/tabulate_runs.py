@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from indexscope import schemas
-from indexscope.analysis.run_directories import listed_paths, run_rows
+from indexscope.analysis.run_directories import listed_paths, read_labels, run_rows
 from indexscope.run_record import InputError
 
 
@@ -15,10 +15,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, metavar="RUN_JSON", help="run.json of a run directory")
     parser.add_argument("--runs-from", type=Path, metavar="FILE", help="more such paths, one on each line")
+    parser.add_argument(
+        "--labels", metavar="JSON", default="{}", help="names of systems for figures, as {SYSTEM: LABEL}"
+    )
     parser.add_argument("--output", type=Path, required=True, help="the table to write (Parquet)")
     arguments = parser.parse_args()
     try:
-        rows = run_rows(listed_paths(arguments.files, arguments.runs_from))
+        paths = listed_paths(arguments.files, arguments.runs_from)
+        rows = run_rows(paths, read_labels(arguments.labels))
         schemas.write_table(rows, schemas.RUNS, arguments.output)
     except InputError as error:
         sys.exit(str(error))

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from indexscope.corpora.lexicon import word_pieces
-from indexscope.corpora.settings import SettingsError, parse_settings, setting
+from indexscope.corpora.settings import parse_settings, setting
+from indexscope.run_record import InputError
 
 SOURCES = ("synthetic",)
 MAX_POSITIONS = 512
@@ -28,16 +29,12 @@ PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 QUERY_MARKER, DOCUMENT_MARKER = "[unused0]", "[unused1]"
 BERT_HEAD = (PAD, *(f"[unused{index}]" for index in range(99)), UNK, CLS, SEP, MASK)
 SPECIAL_TOKENS = {"pad_token": PAD, "unk_token": UNK, "cls_token": CLS, "sep_token": SEP, "mask_token": MASK}
-# BERT draws every weight with this standard deviation. Word embeddings are drawn larger: a token's identity then
-# outweighs its position, equal tokens lie close together, and k-means finds clusters as with a trained model.
+# BERT draws every weight with this standard deviation. Word embeddings are drawn larger: a token's identity
+# then outweighs its position, equal tokens lie close together, and k-means finds clusters.
 INITIALIZER_RANGE = 0.02
 WORD_EMBEDDING_RANGE = 0.06
 
 Tensor = NDArray[np.float32]
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be written as asked; the message is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +60,20 @@ def checkpoint_settings(values: Mapping[str, Any], where: str) -> SyntheticCheck
     """The settings in `values` (`source` and the settings of that source), checked.
 
     Raises:
-        SettingsError: unknown source, unknown setting, or geometry that does not fit; `where` leads the message.
+        InputError: unknown source or setting, or geometry that does not fit; `where` leads the message.
     """
     given = dict(values)
     source = given.pop("source", None)
     if source != "synthetic":
-        raise SettingsError(f"{where}: source: {source!r} is not one of {', '.join(SOURCES)}")
+        raise InputError(f"{where}: source: {source!r} is not one of {', '.join(SOURCES)}")
     settings = parse_settings(SyntheticCheckpointSettings, given, where)
     if settings.hidden_size % settings.heads:
-        raise SettingsError(
+        raise InputError(
             f"{where}: hidden_size: {settings.hidden_size} is not a multiple of heads ({settings.heads})"
         )
     if settings.dim % 32:
-        raise SettingsError(
-            f"{where}: dim: {settings.dim} is not a multiple of 32, so residuals of 4 bits do not fill whole bytes"
+        raise InputError(
+            f"{where}: dim: {settings.dim} is not a multiple of 32, which residuals of 4 bits need"
         )
     return settings
 
@@ -84,11 +81,13 @@ def checkpoint_settings(values: Mapping[str, Any], where: str) -> SyntheticCheck
 def vocabulary(size: int) -> list[str]:
     """`size` word pieces in the order of their identifiers: BERT's special tokens, the lexicon, unused ones.
 
-    Text is tokenized the same at every size. Raises CheckpointError when `size` is too small for the lexicon.
+    Text is tokenized the same at every size. Raises InputError when `size` is too small for the lexicon.
     """
     pieces = [*BERT_HEAD, *word_pieces()]
     if size < len(pieces):
-        raise CheckpointError(f"vocab_size: {size} is too small, the synthetic corpus needs {len(pieces)} word pieces")
+        raise InputError(
+            f"vocab_size: {size} is too small, the synthetic corpus needs {len(pieces)} word pieces"
+        )
     unused = len(BERT_HEAD) - 5  # what is left of the head are the numbered ones
     return pieces + [f"[unused{unused + index}]" for index in range(size - len(pieces))]
 
@@ -143,10 +142,10 @@ def _shapes(settings: SyntheticCheckpointSettings) -> Iterator[tuple[str, tuple[
 def write_checkpoint(settings: SyntheticCheckpointSettings, output: Path) -> None:
     """Write the checkpoint directory `output`; equal settings give equal bytes.
 
-    The files are complete before the directory gets its name. An earlier checkpoint of the same name is replaced.
+    The files are complete before the directory gets its name. An earlier checkpoint there is replaced.
 
     Raises:
-        CheckpointError: `output` holds anything but a checkpoint, or the vocabulary does not fit.
+        InputError: `output` holds anything but a checkpoint, or the vocabulary does not fit.
     """
     _refuse_other_content(output)
     pieces = vocabulary(settings.vocab_size)
@@ -185,10 +184,10 @@ CHECKPOINT_FILES = frozenset(
 
 def _refuse_other_content(output: Path) -> None:
     if output.exists() and not output.is_dir():
-        raise CheckpointError(f"{output}: is a file; a checkpoint is a directory, choose another name")
+        raise InputError(f"{output}: is a file; a checkpoint is a directory, choose another name")
     others = sorted(path.name for path in output.glob("*") if path.name not in CHECKPOINT_FILES)
     if others:
-        raise CheckpointError(f"{output}: holds {others[0]!r}, which no checkpoint has; choose another directory")
+        raise InputError(f"{output}: holds {others[0]!r}, which no checkpoint has; choose another directory")
 
 
 def _json_files(settings: SyntheticCheckpointSettings, pieces: list[str]) -> dict[str, Any]:
@@ -211,19 +210,64 @@ def _json_files(settings: SyntheticCheckpointSettings, pieces: list[str]) -> dic
 
 
 def _colbert_config(settings: SyntheticCheckpointSettings) -> dict[str, Any]:
-    """The part of a ColBERTConfig that belongs to a model; settings of a run or an index are left to the run."""
+    """A whole ColBERTConfig, as `save_for_checkpoint` of colbert-ai 0.2.22 writes it, without the machine's part.
+
+    Whole, because ColBERT carries only fields that a file or a caller has assigned from one configuration to the
+    next: RAGatouille's own k-means iterations, for one, take effect only when the checkpoint names that field.
+    """
     return {
         "query_token_id": QUERY_MARKER,
         "doc_token_id": DOCUMENT_MARKER,
         "query_token": "[Q]",
         "doc_token": "[D]",
+        "ncells": None,
+        "centroid_score_threshold": None,
+        "ndocs": None,
+        "load_index_with_mmap": False,
+        "index_path": None,
+        "index_bsize": 64,
+        "nbits": 1,
+        "kmeans_niters": 4,
+        "resume": False,
+        "pool_factor": 1,
+        "clustering_mode": "hierarchical",
+        "protected_tokens": 0,
         "similarity": "cosine",
+        "bsize": 32,
+        "accumsteps": 1,
+        "lr": 3e-06,
+        "maxsteps": 500_000,
+        "save_every": None,
+        "warmup": None,
+        "warmup_bert": None,
+        "relu": False,
+        "nway": 2,
+        "use_ib_negatives": False,
+        "reranker": False,
+        "distillation_alpha": 1.0,
+        "ignore_scores": False,
+        "model_name": None,
         "query_maxlen": settings.query_maxlen,
         "attend_to_mask_tokens": False,
         "interaction": "colbert",
         "dim": settings.dim,
         "doc_maxlen": settings.doc_maxlen,
         "mask_punctuation": True,
+        "checkpoint": None,
+        "triples": None,
+        "collection": None,
+        "queries": None,
+        "index_name": None,
+        "overwrite": False,
+        "root": "experiments",
+        "experiment": "default",
+        "index_root": None,
+        "name": "synthetic",
+        "rank": 0,
+        "nranks": 1,
+        "amp": True,
+        "avoid_fork_if_possible": False,
+        "meta": {"version": "colbert-v0.4"},
     }
 
 

@@ -1,4 +1,4 @@
-"""What each function of index building did to memory: start, increment, final, as the 2025-02-17 study has it.
+"""Start, increment and final memory of each function of index building, as the study of 2025-02-17 has them.
 
 A function is measured where it is called, because what it allocated for itself is freed by then: at the row
 of the calling line, in the table of the caller or of a wrapper. Increment and final are that row's cells.
@@ -10,9 +10,9 @@ preferred: memory_profiler's increments are wrong where one profiler nests (its 
 
 `setup`, `train`, `index` and `finalize` are lines of CollectionIndexer.run; `encoder.encode_passages` is the
 call in `_sample_embeddings`, not those that encode chunks later. Where the caller's table is not in the log
-(the decorator loses it when an exception leaves the function), the function's own first table is taken: start
-is its first measured row, final its last one, increment their difference. An mprof recording has start and
-final of each call.
+(the decorator loses it when an exception leaves the function), the function's own first whole table is taken:
+start is its first measured row, final its last one, increment their difference. An mprof recording has start
+and final of each call.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ from typing import Any
 import pyarrow as pa
 
 from indexscope import schemas
-from indexscope.analysis.memory_profiler_log import AttemptCounter, Call, LogReader, Row, Table
+from indexscope.analysis.memory_profiler_log import (
+    AttemptCounter,
+    Call,
+    LogReader,
+    Row,
+    Table,
+    file_name,
+)
 
 _COLLECTION_INDEXER = "colbert.indexing.collection_indexer.CollectionIndexer"
 QUALIFIED_NAMES = {
@@ -132,9 +139,10 @@ def _keep(attempt: _Attempt, process: int | None, name: str, measured: Measured)
 
 
 def function_rows(path: Path, report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """Rows of schemas.MEMORY_BY_FUNCTION of one log, by attempt, function, process; `log` is the path as given.
+    """Rows of schemas.MEMORY_BY_FUNCTION of one log, by attempt, function and process.
 
-    A function that was not measured in an attempt has no row there. Values are MiB as printed.
+    The column `log` is the path as given, values are MiB as printed. A function that was not measured in an
+    attempt has no row there.
 
     Raises:
         InputError: as LogReader.rows.
@@ -148,18 +156,21 @@ def function_rows(path: Path, report: Callable[[str], None]) -> Iterator[dict[st
             summary.add(row)
         for finished in sorted(number for number in attempts if number < table.attempt - 1):
             yield from _rows_of(path, finished, attempts.pop(finished), named)
-        _keep_table(attempts, summary, named)
+        _keep_table(attempts, summary, named, whole=table.index not in reader.incomplete)
     _keep_calls(attempts, reader.calls)
     for number in sorted(attempts):
         yield from _rows_of(path, number, attempts[number], named)
 
 
-def _keep_table(attempts: dict[int, _Attempt], summary: _TableSummary, named: dict[str, str]) -> None:
+def _keep_table(
+    attempts: dict[int, _Attempt], summary: _TableSummary, named: dict[str, str], whole: bool
+) -> None:
     table = summary.table
     attempt = attempts.setdefault(table.attempt, {})
     own = summary.own()
     if own is not None and summary.function is not None:
-        _keep(attempt, table.process, summary.function, own)
+        if whole:
+            _keep(attempt, table.process, summary.function, own)
         if own.qualified_name is not None:
             named[summary.function] = own.qualified_name
     attempt_of_call = table.attempt
@@ -167,7 +178,7 @@ def _keep_table(attempts: dict[int, _Attempt], summary: _TableSummary, named: di
         if name != "indexer.index":
             _keep(attempt, table.process, name, measured)
             continue
-        # RAGatouille's `build` returns after the last attempt and has a call of indexer.index for each of them.
+        # RAGatouille's `build` returns after the last attempt and calls indexer.index once in each.
         if attempt_of_call in attempts:
             _keep(attempts[attempt_of_call], table.process, name, measured)
         attempt_of_call -= 1
@@ -204,7 +215,7 @@ def _function_of(table: Table) -> str | None:
     """The function that the table is of, by its qualified name, or by its file and `def`."""
     if table.qualified_name is not None:
         return next((name for name, known in QUALIFIED_NAMES.items() if known == table.qualified_name), None)
-    file = _file_name(table)
+    file = file_name(table.source_file)
     for (module, defined), name in _DEFINED_AS.items():
         if defined == table.function and file == module.rsplit(".", 1)[-1] + ".py":
             return name
@@ -218,10 +229,6 @@ def _derived_name(table: Table, name: str) -> str | None:
     )
     announced = (table.qualified_name or "").split(".", 1)[0] in ("colbert", "ragatouille")
     return QUALIFIED_NAMES[name] if packages or announced else None
-
-
-def _file_name(table: Table) -> str:
-    return PurePosixPath(table.source_file.replace("\\", "/")).name
 
 
 def function_batches(paths: Iterable[Path], report: Callable[[str], None]) -> Iterator[pa.RecordBatch]:

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import pyarrow as pa
 
@@ -61,31 +61,31 @@ _CALL = re.compile(r"FUNC (\S+) (-?[\d.]+) ([\d.]+) (-?[\d.]+) ([\d.]+)(?: \d+)?
 _SAMPLE = re.compile(r"(?:MEM [\d.]+|CHLD \d+ [\d.]+) [\d.]+$")
 _TRIES_AGAIN = "PyTorch-based indexing did not succeed"  # ragatouille/models/index.py, PLAIDModelIndex.build
 _DEFINITION = re.compile(r"\s*(?:async\s+)?def\s+(\w+)")
-_NUMBER_ALONE = re.compile(
-    r"(?= {0,5}\d{1,6}$|\d{7,}$) *(\d+)$"
-)  # an empty line, its trailing spaces cut off
+# An empty line whose trailing spaces were cut off.
+_NUMBER_ALONE = re.compile(r"(?= {0,5}\d{1,6}$|\d{7,}$) *(\d+)$")
 
 
-@dataclass(frozen=True)
-class _Columns:
+class _Columns(NamedTuple):
     """Patterns of a row, to be matched at its start or, with other output in front, searched for."""
 
-    measured: re.Pattern[str]  # groups: line number, memory, its decimals, increment, occurrences, source
-    blank: re.Pattern[str]  # groups: line number, source
+    measured: re.Pattern[str]
+    blank: re.Pattern[str]  # has the groups of `measured` for the number and the source
 
 
 def _columns(occurrences: str, width: int) -> _Columns:
     number = r"(?<![\w.]) *(\d+)"
-    cells = rf"\s+(-?\d+(?:\.(\d+))?) Mi?B\s+(-?\d+(?:\.\d+)?) Mi?B{occurrences}"
+    cells = (
+        rf"\s+(?P<memory>-?\d+(?:\.(?P<digits>\d+))?) Mi?B\s+(?P<increment>-?\d+(?:\.\d+)?) Mi?B{occurrences}"
+    )
     return _Columns(
-        measured=re.compile(rf"{number}{cells}(?: {{3}}(.*)|\s*)$"),
-        blank=re.compile(rf"{number} {{{width}}}(.*)$"),
+        measured=re.compile(rf"{number}{cells}(?: {{3}}(?P<source>.*)|\s*)$"),
+        blank=re.compile(rf"{number} {{{width}}}(?P<source>.*)$"),
     )
 
 
 # '{0:>6} {1:>12} {2:>12}  {3:>10}   {4:<}' since 0.58, '{0:>6} {1:>12} {2:>12}   {3:<}' before.
-_FOUR_COLUMNS = _columns(occurrences=r"\s+(\d+)", width=41)
-_THREE_COLUMNS = _columns(occurrences="()", width=29)
+_FOUR_COLUMNS = _columns(occurrences=r"\s+(?P<occurrences>\d+)", width=41)
+_THREE_COLUMNS = _columns(occurrences="", width=29)
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,24 @@ class Call:
     ended: float
 
 
+def _row(found: re.Match[str]) -> Row:
+    groups = found.groupdict()
+    memory, increment, occurrences = groups.get("memory"), groups.get("increment"), groups.get("occurrences")
+    return Row(
+        line_number=int(found[1]),
+        memory_mib=float(memory) if memory else None,
+        increment_mib=float(increment) if increment else None,
+        occurrences=int(occurrences) if occurrences else None,
+        line_contents=(groups.get("source") or "").rstrip(),
+        decimals=len(groups.get("digits") or ""),
+    )
+
+
+def file_name(source_file: str) -> str:
+    """The last part of a path of any system."""
+    return source_file.replace("\\", "/").rsplit("/", 1)[-1]
+
+
 class AttemptCounter:
     """Which attempt a table belongs to; tables are to be placed in the order of the log."""
 
@@ -142,7 +160,8 @@ class AttemptCounter:
 
     def place(self, source_file: str, function: str | None, process: int | None, role: str | None) -> int:
         """The attempt of a table, from 1."""
-        key = (process, source_file, function or "")
+        # The file's name without its folder: the runs of a log may be of two installations.
+        key = (process, file_name(source_file), function or "")
         another_parent = role == "parent" and self._parent not in (None, process)
         another_run = self._finished and process not in self._processes and function in BEFORE_RUN
         if key in self._seen or another_parent or (process is not None and another_run):
@@ -175,35 +194,21 @@ class _OpenTable:
 
     def next_row(self, line: str) -> Row | None:
         """The row that `line` holds, if it can be one of this table: line numbers go up, mostly by one."""
-        # Unmeasured lines before measured ones: their source may quote a table.
-        if blank := self.columns.blank.match(line):
-            number = int(blank[1])
-            if number == self.last_number + 1 or (number > self.last_number and not self.ended):
-                return Row(number, None, None, None, blank[2].rstrip(), 0)
-        measured = self.columns.measured.match(line) or self.columns.measured.search(line)
-        if measured:
-            number = int(measured[1])
-            if number > self.last_number:
-                memory, decimals, increment, occurrences, source = measured.groups()[1:]
-                return Row(
-                    number,
-                    float(memory),
-                    float(increment),
-                    int(occurrences) if occurrences else None,
-                    (source or "").rstrip(),
-                    len(decimals or ""),
-                )
-        return self._following_row(line) if self.last_number else None
+        # Unmeasured before measured: the source may quote a table.
+        if found := self.columns.blank.match(line):
+            in_order = int(found[1]) > self.last_number and not self.ended
+            return _row(found) if in_order or self._follows(found) else None
+        if found := self.columns.measured.match(line):
+            return _row(found) if int(found[1]) > self.last_number else None
+        if self.last_number and not self.ended and (found := _NUMBER_ALONE.match(line)):
+            return _row(found) if self._follows(found) else None
+        # Other output is in front of the row; the first match is the row, a later one is in its source.
+        glued = [found for pattern in self.columns if (found := pattern.search(line)) is not None]
+        found = min(glued, key=lambda match: match.start(), default=None)
+        return _row(found) if found is not None and self._follows(found) else None
 
-    def _following_row(self, line: str) -> Row | None:
-        """An unmeasured row that is hard to tell from other output, but has the number that comes next."""
-        if blank := self.columns.blank.search(line):
-            number, source = int(blank[1]), blank[2]
-        elif (alone := _NUMBER_ALONE.match(line)) and not self.ended:
-            number, source = int(alone[1]), ""
-        else:
-            return None
-        return Row(number, None, None, None, source.rstrip(), 0) if number == self.last_number + 1 else None
+    def _follows(self, found: re.Match[str]) -> bool:
+        return int(found[1]) == self.last_number + 1 or not self.last_number
 
     def take(self, row: Row) -> None:
         if self.last_number:
@@ -219,11 +224,13 @@ class _OpenTable:
 class LogReader:
     """Reads one log, once.
 
-    `report` is given one sentence for each table that is incomplete; the rows that are there are kept. After
-    rows(), `calls` holds the calls that an mprof recording lists, and `samples` says whether it has a curve.
+    `report` is given one sentence for each table that is incomplete; the rows that are there are kept. While
+    rows() runs, `incomplete` has the indexes of the tables that broke off. After it, `calls` holds the calls
+    that an mprof recording lists, and `samples` says whether it has a curve.
     """
 
     def __init__(self, path: Path, report: Callable[[str], None]) -> None:
+        self.incomplete: set[int] = set()
         self.calls: list[Call] = []
         self.samples = False
         self._path = path
@@ -268,7 +275,7 @@ class LogReader:
 
     def _other_line(self, text: str) -> Iterator[tuple[Table, Row]]:
         """A line that is no row of the open table."""
-        if not text.strip():
+        if not text:
             if self._table is not None and self._table.last_number:
                 self._table.ended = True
         elif header := _HEADER.search(text):
@@ -335,6 +342,7 @@ class LogReader:
         if table.resolved is None:
             yield from self._resolve(table, None)
         if not table.ended:
+            self.incomplete.add(table.index)
             place = f"after line {table.last_number}" if table.last_number else "before its first row"
             self._report(f"{self._path}: {table} is incomplete {place}: {why}; the rows read so far are kept")
         if table.missing:
@@ -377,6 +385,7 @@ def line_batches(paths: Iterable[Path], report: Callable[[str], None]) -> Iterat
 
 def _line_rows(path: Path, report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     reader = LogReader(path, report)
+    table = None
     for table, row in reader.rows():
         yield {
             "log": str(path),
@@ -391,7 +400,7 @@ def _line_rows(path: Path, report: Callable[[str], None]) -> Iterator[dict[str, 
             "line_contents": row.line_contents,
             "process": table.process,
         }
-    if reader.calls or reader.samples:
+    if table is None and (reader.calls or reader.samples):
         raise InputError(
             f"{path} is a recording of calls (mprof), which has no lines: "
             "give it to tabulate_memory_by_function.py, or profile line by line"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from indexscope.run_record import InputError, RunIdentity, read_run_record
 
 _MEASURE_AGAIN = "the file is damaged; run index_collection.py again"
 
-# Column of schemas.RUNS → where its value is in run.json. The run key, faiss_version and started_at apart.
+# Column of schemas.RUNS → where its value is in run.json. The rest is computed in run_rows.
 _SOURCES: dict[str, tuple[str, ...]] = {
-    **{name: ("run", name) for name in ("label", "framework", "environment", "corpus", "checkpoint")},
+    **{name: ("run", name) for name in ("framework", "environment", "corpus", "checkpoint")},
     **{
         name: ("resolved", name)
         for name in (
@@ -94,15 +95,33 @@ def listed_paths(arguments: Iterable[Path], list_file: Path | None) -> list[Path
     return paths
 
 
-def run_rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    """One row of schemas.RUNS for each run.json.
+def read_labels(text: str) -> dict[str, str]:
+    """Parse a JSON object: system → its name for figures.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        labels = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"labels: {text!r} is not JSON ({error}): give an object of system and label"
+        ) from error
+    if not isinstance(labels, dict) or not all(isinstance(label, str) for label in labels.values()):
+        raise InputError(f"labels: {text!r} is not an object of texts: give an object of system and label")
+    return labels
+
+
+def run_rows(paths: Iterable[Path], labels: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """One row of schemas.RUNS for each run.json; `labels` names systems for figures, null where it has none.
 
     Raises:
         InputError: a run.json is missing or damaged, or a value does not fit its column.
     """
     for path in paths:
         record = read_run_record(path)
-        row = RunIdentity.of(record["run"], path).columns()
+        identity = RunIdentity.of(record["run"], path)
+        row = identity.columns() | {"label": labels.get(identity.system)}
         row |= {column: _value(record, keys) for column, keys in _SOURCES.items()}
         row["faiss_version"] = _faiss_version(record)
         row["started_at"] = _started_at(record, path)

@@ -59,29 +59,35 @@ class Difference:
     max_absolute_difference: float
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(argument: str) -> list[Pair]:
     """Read a JSON list of {"pair": name, "left": run directory, "right": run directory}.
 
+    Several pairs may share a name, as sizes and repeats of one comparison do.
+
+    Args:
+        argument: the JSON itself, if it starts with `[`, else the path of a file that holds it.
+
     Raises:
-        InputError: the file is missing or an entry is not of that form, or a name is used twice.
+        InputError: the file is missing, an entry is not of that form, or an entry is there twice.
     """
+    inline = argument.lstrip().startswith("[")
+    source = "pairs" if inline else argument
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(argument if inline else Path(argument).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}): give a list of pairs") from error
+        raise InputError(f"{source} cannot be read as JSON ({error}): give a list of pairs") from error
     if not isinstance(entries, list):
-        raise InputError(f"{path} is not a list: give a list of pairs")
-    pairs: dict[str, Pair] = {}
+        raise InputError(f"{source} is not a list: give a list of pairs")
+    pairs: list[Pair] = []
     for number, entry in enumerate(entries):
         texts = isinstance(entry, dict) and all(isinstance(value, str) for value in entry.values())
         if not texts or set(entry) != {"pair", "left", "right"}:
-            raise InputError(f"{path}: [{number}]: give the texts pair, left and right, not {entry!r}")
-        if entry["pair"] in pairs:
-            raise InputError(
-                f"{path}: [{number}].pair: {entry['pair']!r} is used twice; give each pair its own name"
-            )
-        pairs[entry["pair"]] = Pair(entry["pair"], Path(entry["left"]), Path(entry["right"]))
-    return list(pairs.values())
+            raise InputError(f"{source}[{number}]: give the texts pair, left and right, not {entry!r}")
+        pair = Pair(entry["pair"], Path(entry["left"]), Path(entry["right"]))
+        if pair in pairs:
+            raise InputError(f"{source}[{number}]: {entry!r} is there twice; give each pair once")
+        pairs.append(pair)
+    return pairs
 
 
 def compare_pair(pair: Pair, tolerance: Tolerance) -> Iterator[dict[str, Any]]:

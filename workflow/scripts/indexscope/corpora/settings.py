@@ -8,11 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from indexscope.run_record import InputError
+
 Settings = TypeVar("Settings")
-
-
-class SettingsError(ValueError):
-    """Settings that cannot be used; the message is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,9 @@ class Range:
     maximum: float | None = None
 
     def __contains__(self, value: float) -> bool:
-        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+        return (self.minimum is None or value >= self.minimum) and (
+            self.maximum is None or value <= self.maximum
+        )
 
     def __str__(self) -> str:
         if self.maximum is None:
@@ -33,7 +33,9 @@ class Range:
         return f"between {self.minimum:g} and {self.maximum:g}"
 
 
-def setting(default: Any, description: str, minimum: float | None = None, maximum: float | None = None) -> Any:
+def setting(
+    default: Any, description: str, minimum: float | None = None, maximum: float | None = None
+) -> Any:
     """A dataclass field with its meaning and valid range as metadata (`description`, `range`)."""
     return field(default=default, metadata={"description": description, "range": Range(minimum, maximum)})
 
@@ -42,22 +44,21 @@ def parse_settings(cls: type[Settings], values: Mapping[str, Any], where: str) -
     """An instance of the dataclass `cls` (fields made by `setting`) from JSON values.
 
     Raises:
-        SettingsError: unknown key, wrong type or value out of range; `where` (a file or option) leads the message.
+        InputError: unknown key, wrong type or value out of range; `where` (file or option) comes first.
     """
     known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(values.keys() - known.keys())
     if unknown:
-        raise SettingsError(f"{where}: unknown setting {unknown[0]!r}; known settings: {', '.join(known)}")
+        raise InputError(f"{where}: unknown setting {unknown[0]!r}; known settings: {', '.join(known)}")
     checked: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, given in values.items():
         kind = type(known[name].default)
-        if kind is float and type(value) is int:
-            value = float(value)
+        value = float(given) if kind is float and type(given) is int else given
         if type(value) is not kind:
-            raise SettingsError(f"{where}: {name}: {value!r} is not a value of type {kind.__name__}")
+            raise InputError(f"{where}: {name}: {value!r} is not a value of type {kind.__name__}")
         bounds = known[name].metadata["range"]
         if kind in (int, float) and value not in bounds:
-            raise SettingsError(f"{where}: {name}: {value!r} is out of range, it must be {bounds}")
+            raise InputError(f"{where}: {name}: {value!r} is out of range, it must be {bounds}")
         checked[name] = value
     return cls(**checked)
 
@@ -66,18 +67,18 @@ def read_json_settings(argument: str, option: str) -> tuple[dict[str, Any], str]
     """The JSON object given inline or as the path of a file, and the name to use for it in messages.
 
     Raises:
-        SettingsError: no such file, not JSON, or not a JSON object.
+        InputError: no such file, not JSON, or not a JSON object.
     """
     inline = argument.lstrip().startswith("{")
     where = option if inline else argument
     try:
         values = json.loads(argument if inline else Path(argument).read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(
+        raise InputError(
             f"{where}: cannot be read ({error.strerror}); give a JSON file or an inline JSON object"
         ) from error
     except ValueError as error:
-        raise SettingsError(f"{where}: not valid JSON: {error}") from error
+        raise InputError(f"{where}: not valid JSON: {error}") from error
     if not isinstance(values, dict):
-        raise SettingsError(f"{where}: expected a JSON object with a key 'source'")
+        raise InputError(f"{where}: expected a JSON object with a key 'source'")
     return values, where

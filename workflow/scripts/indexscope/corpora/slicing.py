@@ -1,4 +1,4 @@
-"""The first N documents of a corpus as Parquet, and the same rows as JSON lines for readers without pyarrow."""
+"""The first N documents of a corpus as Parquet, and as JSON lines for readers without pyarrow."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexscope.corpora.source import CorpusSource, Document
+from indexscope.run_record import InputError
 
 SLICE_SCHEMA = pa.schema(
     [
@@ -23,10 +24,6 @@ SLICE_SCHEMA = pa.schema(
 # A row group is what a reader must hold: bounded in documents and, for long ones, in characters of text.
 ROW_GROUP_DOCUMENTS = 16_384
 ROW_GROUP_CHARACTERS = 16 * 2**20
-
-
-class SliceError(ValueError):
-    """A corpus that cannot be sliced as asked; the message is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +43,20 @@ def write_slice(corpus: CorpusSource, count: int, output: Path) -> Slice:
     Memory is one row group and 8 bytes a document. Both files get their names only when both are complete.
 
     Raises:
-        SliceError: `count` or `output` unusable, too few documents, an empty or repeated document_id, or text
+        InputError: `count` or `output` unusable, too few documents, an empty or repeated document_id, or text
             that is not valid Unicode. No file is left.
     """
     if count < 1:
-        raise SliceError(f"--documents: {count} is not a positive number of documents")
+        raise InputError(f"--documents: {count} is not a positive number of documents")
     if output.suffix != ".parquet":
-        raise SliceError(f"{output}: the name of a slice must end in .parquet")
+        raise InputError(f"{output}: the name of a slice must end in .parquet")
     jsonl = output.with_suffix(".jsonl")
     parquet_partial, jsonl_partial = (path.with_name(path.name + ".partial") for path in (output, jsonl))
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         written = _write(corpus.documents(count), parquet_partial, jsonl_partial)
         if written < count:
-            raise SliceError(f"{corpus.describe()}: {count} documents were asked for, it has only {written}")
+            raise InputError(f"{corpus.describe()}: {count} documents were asked for, it has only {written}")
         jsonl_partial.replace(jsonl)
         parquet_partial.replace(output)
     finally:
@@ -69,7 +66,7 @@ def write_slice(corpus: CorpusSource, count: int, output: Path) -> Slice:
 
 
 def _write(documents: Iterable[Document], parquet_path: Path, jsonl_path: Path) -> int:
-    """Write both files and return the number of documents; raise SliceError on an unusable document_id."""
+    """Write both files and return the number of documents; raise InputError on an unusable document_id."""
     hashes = array("q")
     with (
         jsonl_path.open("wb") as jsonl,
@@ -78,7 +75,7 @@ def _write(documents: Iterable[Document], parquet_path: Path, jsonl_path: Path) 
         for group in _row_groups(documents):
             for document in group:
                 if not document.document_id:
-                    raise SliceError(f"document {len(hashes)} (counted from 0) has an empty document_id")
+                    raise InputError(f"document {len(hashes)} (counted from 0) has an empty document_id")
                 jsonl.write(_json_line(document))
                 hashes.append(hash(document.document_id))
             parquet.write_table(pa.Table.from_pylist([item._asdict() for item in group], SLICE_SCHEMA))
@@ -103,13 +100,13 @@ def _json_line(document: Document) -> bytes:
     try:
         return (json.dumps(document._asdict(), ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError as error:
-        raise SliceError(
-            f"document {ascii(document.document_id)}: cannot be written as UTF-8 ({error.reason}); correct the corpus"
+        raise InputError(
+            f"document {document.document_id!a}: not valid Unicode ({error.reason}); correct the corpus"
         ) from error
 
 
 def _refuse_repeated_ids(hashes: array[int], parquet_path: Path) -> None:
-    """Raise SliceError for the first document_id that occurs twice.
+    """Raise InputError for the first document_id that occurs twice.
 
     Equal hashes only point at candidates; the identifiers themselves are read back and compared.
     """
@@ -122,8 +119,11 @@ def _refuse_repeated_ids(hashes: array[int], parquet_path: Path) -> None:
     with pq.ParquetFile(parquet_path) as file:
         for batch in file.iter_batches(columns=["document_id"]):
             for document_id in batch.column(0).to_pylist():
-                if hash(document_id) in candidates and first_seen.setdefault(document_id, position) != position:
-                    raise SliceError(
+                if (
+                    hash(document_id) in candidates
+                    and first_seen.setdefault(document_id, position) != position
+                ):
+                    raise InputError(
                         f"document_id {document_id!r} is not unique: documents {first_seen[document_id]} and "
                         f"{position} (counted from 0) have it"
                     )

@@ -103,8 +103,8 @@ class SyntheticCorpus:
     def _lengths(self, block: int) -> NDArray[np.int64]:
         """Words of each document of a block.
 
-        Quantiles step by the golden ratio instead of being drawn: every slice, however small, then has the length
-        distribution of the whole corpus, and sizes are compared without that sampling noise.
+        Quantiles step by the golden ratio instead of being drawn: every slice, however small, then has the
+        length distribution of the whole corpus, and sizes are compared without that sampling noise.
         """
         index = np.arange(block * BLOCK_DOCUMENTS, (block + 1) * BLOCK_DOCUMENTS, dtype=np.uint64)
         quantile = (index * _GOLDEN_STEP + self._length_offset) / 2.0**64

@@ -20,10 +20,16 @@ VERDICTS = {
     "run failed": "#4A4A4A",
 }
 _DARK = ["differs", "dtype differs", "shape differs", "run failed"]
+_CAPTION = (
+    "Equal means the same bits in every element; differs is beyond the tolerance stated in the tooltip. "
+    "An artifact is a tensor of the finished index; its name says stage, chunk and call. A difference "
+    "between artifacts is not yet a difference in search results. What is missing on a side, and what could "
+    "not be compared because a run did not complete, has a cell of its own."
+)
 _COLUMNS = [
     "pair", "documents", "artifact", "verdict", "compared", "equal_fraction", "mean_absolute_difference",
-    "max_absolute_difference", "rtol", "atol", "left_shape", "right_shape", "left_dtype", "right_dtype", "left_run",
-    "right_run", "left_outcome", "right_outcome",
+    "max_absolute_difference", "rtol", "atol", "left_shape", "right_shape", "left_dtype", "right_dtype",
+    "left_run", "right_run", "left_outcome", "right_outcome",
 ]  # fmt: skip
 _MOST_ROWS = 40
 _CELL_WIDTH, _CELL_HEIGHT = 170, 34
@@ -35,8 +41,8 @@ def draw(comparison: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         return common.nothing_to_draw(TITLE, "No pair of runs was compared.", _COLUMNS)
     rows, grouped = _worst_by_name(comparison)
     rows = rows.assign(
-        column=[_heading(row.pair, row.documents) for row in rows.itertuples()],
-        numbers=[_numbers(row.equal_fraction, row.max_absolute_difference) for row in rows.itertuples()],
+        column=[_heading(row.pair, row.documents) for row in common.each_row(rows)],
+        numbers=[_numbers(row.equal_fraction, row.max_absolute_difference) for row in common.each_row(rows)],
     )
     rows.loc[~rows["verdict"].isin(["differs", "within tolerance"]), "numbers"] = ""
     order = rows.assign(pair=rows["pair"].map(common.unique(comparison["pair"]).index))
@@ -48,15 +54,10 @@ def draw(comparison: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         chart,
         rows[_COLUMNS],
         _finding(comparison),
-        [
-            common.conditions(used),
-            "Equal means the same bits in every element; differs is beyond the tolerance stated in the tooltip. "
-            + _repeats(comparison),
-            f"More than {_MOST_ROWS} artifacts: a row is the worst of all chunks and calls." if grouped else "",
-        ],
-        "An artifact is a tensor of the finished index; its name says stage, chunk and call. A difference between "
-        "artifacts is not yet a difference in search results. What is missing on a side, and what could not be "
-        "compared because a run did not complete, has a cell of its own.",
+        common.conditions(used),
+        _repeats(comparison),
+        [f"More than {_MOST_ROWS} artifacts: a row is the worst of all chunks and calls." if grouped else ""],
+        _CAPTION,
         width=max(640, 260 + _CELL_WIDTH * len(columns)),
     )
 
@@ -97,8 +98,8 @@ def _percent(fraction: float) -> str:
 def _finding(comparison: pd.DataFrame) -> str:
     """What differs at the largest size of each pair; pairs that could be compared come first."""
     told, untold = [], []
-    for pair, rows in comparison.groupby("pair", sort=False):
-        rows = rows[rows["documents"] == rows["documents"].max()]
+    for pair, of_pair in comparison.groupby("pair", sort=False):
+        rows = of_pair[of_pair["documents"] == of_pair["documents"].max()]
         where = f"({pair}, {common.documents(rows['documents'].iloc[0])})"
         if (rows["verdict"] == "run failed").any():
             untold.append(f"not to be told {where}")
@@ -121,7 +122,7 @@ def _repeats(comparison: pd.DataFrame) -> str:
     return f"Between repeats of the same system {differing} of {len(same)} artifacts are not bit-equal."
 
 
-def _heat_map(rows: pd.DataFrame, columns: list[str]) -> alt.LayerChart:
+def _heat_map(rows: pd.DataFrame, columns: list[str]) -> common.Chart:
     present = [verdict for verdict in VERDICTS if (rows["verdict"] == verdict).any()]
     base = alt.Chart(rows).encode(
         x=alt.X(
@@ -163,9 +164,7 @@ def _heat_map(rows: pd.DataFrame, columns: list[str]) -> alt.LayerChart:
             alt.Tooltip("right_run:N", title="right run"),
         ],
     )
-    ink = alt.condition(
-        alt.FieldOneOfPredicate("verdict", _DARK), alt.value("white"), alt.value(common.INK)
-    )
+    ink = alt.condition(alt.FieldOneOfPredicate("verdict", _DARK), alt.value("white"), alt.value(common.INK))
     two_lines = "datum.numbers != ''"
     texts = [
         base.transform_filter(f"!({two_lines})").mark_text(fontSize=10.5).encode(text="verdict:N", color=ink),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,35 +88,50 @@ THEME: dict[str, Any] = {
 }
 
 
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart
+
+
 @dataclass(frozen=True)
 class Figure:
-    """A chart with the rows it draws and what they say.
+    """A chart with the rows it draws and what they say; all texts are computed from the rows.
 
-    `title` is the finding, `subtitle` the conditions and whether a difference is beyond the spread of
-    repeats (one string a line, wrapped to `width` pixels), `caption` what else a reader must know.
+    Args:
+        title: the finding.
+        conditions: what was run, with what, on what.
+        support: whether a difference that the title names is beyond the spread of repeats.
+        notes: what else must be read with the chart, a sentence each, such as runs that did not complete.
+        caption: how to read it, and what it is made of.
+        width: pixels that the texts above the chart may take.
+        is_finding: the title says something that was found in the data.
     """
 
-    chart: alt.Chart | alt.LayerChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart
+    chart: Chart
     rows: pd.DataFrame
     title: str
-    subtitle: Sequence[str]
+    conditions: str
+    support: str
+    notes: Sequence[str]
     caption: str
     width: int = 960
+    is_finding: bool = True
 
     def specification(self) -> dict[str, Any]:
-        """The Vega-Lite specification; title and caption are also in its `usermeta`, for the report."""
+        """The Vega-Lite specification; the texts are also in its `usermeta`, for the report."""
+        notes = [text for text in [self.conditions, self.support, *self.notes] if text]
+        texts = {
+            "title": self.title,
+            "notes": notes,
+            "support": self.support,
+            "caption": self.caption,
+            "is_finding": self.is_finding,
+        }
         title = alt.TitleParams(
             text=wrap(self.title, self.width, _TITLE_PIXELS * _BOLD_ADVANCE),
             subtitle=[
-                line
-                for sentence in self.subtitle
-                if sentence
-                for line in wrap(sentence, self.width, _SUBTITLE_PIXELS * _PLAIN_ADVANCE)
+                line for note in notes for line in wrap(note, self.width, _SUBTITLE_PIXELS * _PLAIN_ADVANCE)
             ],
         )
-        chart = self.chart.properties(
-            title=title, usermeta={"title": self.title, "caption": self.caption}, description=self.title
-        )
+        chart = self.chart.properties(title=title, usermeta=texts, description=self.title)
         with alt.data_transformers.enable("default", max_rows=None):
             specification: dict[str, Any] = chart.to_dict()
         specification["config"] = THEME
@@ -136,7 +151,9 @@ def nothing_to_draw(title: str, reason: str, columns: Sequence[str]) -> Figure:
         .encode(text="reason:N")
         .properties(width=720, height=120)
     )
-    return Figure(chart, pd.DataFrame(columns=list(columns)), title, [], reason, width=720)
+    return Figure(
+        chart, pd.DataFrame(columns=list(columns)), title, "", "", [], reason, width=720, is_finding=False
+    )
 
 
 # Systems and runs
@@ -152,13 +169,18 @@ def label_systems(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(series=label.where(cells <= 1, label + " (" + runs["cell"] + ")"))
 
 
+def each_row(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples."""
+    yield from frame.itertuples(index=False)
+
+
 def unique(values: Iterable[Any]) -> list[Any]:
     """The distinct values that are not missing, in order of appearance."""
     return [value for value in dict.fromkeys(values) if not pd.isna(value)]
 
 
 def system_scale(runs: pd.DataFrame) -> alt.Scale:
-    """The colour of each `series` of `runs`; the order of the runs table decides, so that it never differs."""
+    """The colour of each `series` of `runs`; it goes by the order of the table, the same for all figures."""
     series = unique(runs["series"])
     repeats = math.ceil(len(series) / len(_SYSTEM_COLOURS))
     return alt.Scale(domain=series, range=(_SYSTEM_COLOURS * repeats)[: len(series)])
@@ -191,8 +213,12 @@ def documents(number: int) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    """`a`, `a and b`, `a, b and c`; with semicolons where a word has a comma of its own."""
+    if len(words) < 2:
+        return "".join(words)
+    if any(", " in word for word in words):
+        return f"{'; '.join(words[:-1])}; and {words[-1]}"
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def outcome_words(outcome: str) -> str:
@@ -226,7 +252,9 @@ def conditions(runs: pd.DataFrame) -> str:
     parts.append(device_words(runs))
     repeats = runs.groupby(["series", "documents", "profiler"])["run"].nunique()
     low, high = repeats.min(), repeats.max()
-    parts.append("no repeats" if high == 1 else f"{high} repeats" if low == high else f"{low} to {high} repeats")
+    parts.append(
+        "no repeats" if high == 1 else f"{high} repeats" if low == high else f"{low} to {high} repeats"
+    )
     parts += [f"allocator {listed(names)}" for names in [unique(runs["allocator"])] if names]
     return " · ".join(parts)
 
@@ -236,7 +264,7 @@ def device_words(runs: pd.DataFrame) -> str:
     devices = listed(unique(runs["device"])) or "device unknown"
     machines = [
         str(row.cpu_model).replace("(R)", "").replace("(TM)", "") + f", {row.cpu_count:.0f} cores"
-        for row in runs[["cpu_model", "cpu_count"]].dropna().drop_duplicates().itertuples()
+        for row in each_row(runs[["cpu_model", "cpu_count"]].dropna().drop_duplicates())
     ]
     return f"{devices} ({'; '.join(machines)})" if machines else devices
 
@@ -277,7 +305,9 @@ def spread_words(separated: bool | None) -> str:
     return "is beyond the spread of repeats" if separated else "is within the spread of repeats"
 
 
-def differences(comparison: pd.DataFrame, kind: str, quantity: str, names: Mapping[str, str]) -> list[Difference]:
+def differences(
+    comparison: pd.DataFrame, kind: str, quantity: str, names: Mapping[str, str]
+) -> list[Difference]:
     """The rows of `comparison` of one kind and quantity that have both medians.
 
     Args:
@@ -288,7 +318,7 @@ def differences(comparison: pd.DataFrame, kind: str, quantity: str, names: Mappi
     """
     rows = comparison[(comparison["comparison"] == kind) & (comparison["quantity"] == quantity)]
     found = []
-    for row in rows.dropna(subset=["left_median", "right_median"]).itertuples():
+    for row in each_row(rows.dropna(subset=["left_median", "right_median"])):
         left = (names.get(row.left, row.left), row.left_median, row.left_runs)
         right = (names.get(row.right, row.right), row.right_median, row.right_runs)
         high, low = (left, right) if left[1] > right[1] else (right, left)

@@ -1,4 +1,4 @@
-"""memory_profiler's start, increment and final of each function beside the exact peak of the same function."""
+"""memory_profiler's start, increment and final of each function beside the function's exact peak."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ FUNCTIONS = {
     "finalize": _INDEXER + "finalize",
 }
 _ENCODE, _SETUP = "encoder.encode_passages", "setup"
+_CAPTION = (
+    "memory_profiler reads the memory of the process after each line, so what a line takes and gives back "
+    "within itself is invisible to it; spans read the kernel's own peak counter. The two are separate runs, "
+    "and each disturbs the next: memory_profiler's own memory is part of its rows. Marks are medians of the "
+    "repeats, a horizontal line through a peak is their range; where a build was tried more than once, the "
+    "last attempt is drawn. The number beside a peak is what it lies above the larger of start and final."
+)
 _KEY = ["series", "documents", "function"]
 _PANEL_WIDTH, _ROW_HEIGHT = 300, 25
 _MARKS = {
@@ -43,7 +50,7 @@ def draw(runs: pd.DataFrame, spans: pd.DataFrame, by_function: pd.DataFrame) -> 
         reason = "No run with the profiler memory_profiler or spans left a row for the seven functions."
         return common.nothing_to_draw(TITLE, reason, list(rows.columns))
     series, sizes = common.unique(runs["series"]), sorted(common.unique(rows["documents"]))
-    end = 1.4 * rows[["start_mib", "final_mib", "peak_mib"]].max(axis=None)
+    end = 1.4 * rows[["start_mib", "final_mib", "peak_mib"]].max().max()
     used = runs[runs["profiler"].isin(["memory_profiler", "spans"])]
     panels = [
         _panel(
@@ -65,21 +72,21 @@ def draw(runs: pd.DataFrame, spans: pd.DataFrame, by_function: pd.DataFrame) -> 
         for name in series
     ]
     chart = alt.concat(*panels, columns=len(series)).resolve_scale(shape="shared")
-    title, sentences = _findings(rows)
+    title, support = _findings(rows)
+    notes = [_missing(rows), common.incomplete_words(used)]
     elsewhere = by_function.loc[run_of_log(by_function["log"]).isna(), "log"].nunique()
     if elsewhere:
-        sentences.append(f"{elsewhere} logs of runs from elsewhere are in the table and not drawn.")
+        notes.append(f"{elsewhere} logs of runs from elsewhere are in the table and not drawn.")
     return Figure(
         chart,
         rows,
         title,
-        [common.conditions(used), *sentences, common.incomplete_words(used)],
-        "memory_profiler reads the memory of the process after each line, so what a line takes and gives back "
-        "within itself is invisible to it; spans read the kernel's own peak counter. The two are separate runs, "
-        "and each disturbs the next: memory_profiler's own memory is part of its rows. Marks are medians of the "
-        "repeats, a horizontal line through a peak is their range; where a build was tried more than once, the last "
-        "attempt is drawn. The number beside a peak is what it lies above the larger of start and final.",
+        common.conditions(used),
+        support,
+        notes,
+        _CAPTION,
         width=len(series) * (_PANEL_WIDTH + 30) + 170,
+        is_finding=bool(rows["unseen_mib"].notna().any()),
     )
 
 
@@ -94,8 +101,8 @@ def run_of_log(log: pd.Series) -> pd.Series:
 def exact_peaks(spans: pd.DataFrame) -> pd.DataFrame:
     """One row for each run and function: the span that the published label stands for, of the last attempt.
 
-    The label encode_passages stands for the first call (the sampled passages), all others for the only call of
-    an attempt. An attempt begins with a call of `setup`.
+    The label encode_passages stands for the first call (of the sampled passages), all others for the only
+    call of an attempt. An attempt begins with a call of `setup`.
 
     Returns: run, function (label), role, peak_rss_mib, end_rss_mib, peak_exact, raised.
     """
@@ -103,7 +110,7 @@ def exact_peaks(spans: pd.DataFrame) -> pd.DataFrame:
     known = spans.assign(function=spans["function"].map(labels)).dropna(subset=["function"])
     known = known.sort_values("started_seconds")
     last_setup = known[known["function"] == _SETUP].groupby("run")["started_seconds"].max()
-    since = known["run"].map(last_setup).fillna(0.0)
+    since = known["run"].map(last_setup).astype(float).fillna(0.0)
     encode = known[(known["function"] == _ENCODE) & (known["started_seconds"] >= since)]
     others = known[known["function"] != _ENCODE]
     picked = pd.concat(
@@ -128,42 +135,50 @@ def combine(runs: pd.DataFrame, spans: pd.DataFrame, by_function: pd.DataFrame) 
         final_mib=("final_mib", "median"),
         highest_mib=("seen_mib", "max"),
     )
-    measured = exact_peaks(spans).merge(identity, on="run").groupby(_KEY).agg(
-        spans_runs=("run", "nunique"),
-        role=("role", "last"),
-        peak_mib=("peak_rss_mib", "median"),
-        peak_min_mib=("peak_rss_mib", "min"),
-        peak_max_mib=("peak_rss_mib", "max"),
-        peak_exact=("peak_exact", "all"),
+    measured = (
+        exact_peaks(spans)
+        .merge(identity, on="run")
+        .groupby(_KEY)
+        .agg(
+            spans_runs=("run", "nunique"),
+            role=("role", "last"),
+            peak_mib=("peak_rss_mib", "median"),
+            peak_min_mib=("peak_rss_mib", "min"),
+            peak_max_mib=("peak_rss_mib", "max"),
+            peak_exact=("peak_exact", "all"),
+        )
     )
-    asked = runs.loc[runs["profiler"].isin(["memory_profiler", "spans"]), ["series", "documents"]].drop_duplicates()
+    asked = runs.loc[
+        runs["profiler"].isin(["memory_profiler", "spans"]), ["series", "documents"]
+    ].drop_duplicates()
     index = asked.merge(pd.DataFrame({"function": list(FUNCTIONS)}), how="cross").set_index(_KEY).index
     rows = profiled.join(measured, how="outer").reindex(index)
-    rows[["memory_profiler_runs", "spans_runs"]] = rows[["memory_profiler_runs", "spans_runs"]].fillna(0).astype(int)
+    rows[["memory_profiler_runs", "spans_runs"]] = (
+        rows[["memory_profiler_runs", "spans_runs"]].fillna(0).astype(int)
+    )
     rows["peak_exact"] = rows["peak_exact"].astype("boolean")
     rows["unseen_mib"] = rows["peak_mib"] - rows[["start_mib", "final_mib"]].max(axis=1)
     return rows.reset_index()
 
 
-def _findings(rows: pd.DataFrame) -> tuple[str, list[str]]:
+def _findings(rows: pd.DataFrame) -> tuple[str, str]:
     both = rows.dropna(subset=["unseen_mib"])
-    sentences = [_missing(rows)]
     if both.empty:
-        return f"{TITLE}: no function was measured by memory_profiler and by spans", sentences
-    most = both.loc[both["unseen_mib"].idxmax()]
-    where = f"{most['series']}, {common.documents(most['documents'])}"
-    if most["unseen_mib"] <= 0:
-        return "No function's exact peak lies above what memory_profiler shows of it", sentences
+        return f"{TITLE}: no function was measured by memory_profiler and by spans", ""
+    most = max(common.each_row(both), key=lambda row: row.unseen_mib)
+    if most.unseen_mib <= 0:
+        return "No function's exact peak lies above what memory_profiler shows of it", ""
+    function = ".".join(FUNCTIONS[most.function].split(".")[-2:])
     title = (
-        f"memory_profiler misses up to {common.mib(most['unseen_mib'])}: {'.'.join(FUNCTIONS[most['function']].split('.')[-2:])} peaks at "
-        f"{common.mib(most['peak_mib'])}, its row says {common.count(most['start_mib'])} to "
-        f"{common.mib(most['final_mib'])} ({where})"
+        f"memory_profiler misses up to {common.mib(most.unseen_mib)}: {function} peaks at "
+        f"{common.mib(most.peak_mib)}, its row says {common.count(most.start_mib)} to "
+        f"{common.mib(most.final_mib)} ({most.series}, {common.documents(most.documents)})"
     )
     separated = None
-    if min(most["spans_runs"], most["memory_profiler_runs"]) > 1:
-        separated = bool(most["peak_min_mib"] > most["highest_mib"])
-    runs = f"{most['spans_runs']} and {most['memory_profiler_runs']} runs"
-    return title, [f"This difference {common.spread_words(separated)} ({runs}).", *sentences]
+    if min(most.spans_runs, most.memory_profiler_runs) > 1:
+        separated = bool(most.peak_min_mib > most.highest_mib)
+    runs = f"{most.spans_runs} and {most.memory_profiler_runs} runs"
+    return title, f"This difference {common.spread_words(separated)} ({runs})."
 
 
 def _missing(rows: pd.DataFrame) -> str:
@@ -179,14 +194,20 @@ def _missing(rows: pd.DataFrame) -> str:
 
 
 def _panel(
-    rows: pd.DataFrame, runs: pd.DataFrame, title: alt.TitleParams, scale: alt.Scale, end: float, *, first: bool
-) -> alt.LayerChart:
+    rows: pd.DataFrame,
+    runs: pd.DataFrame,
+    title: alt.TitleParams,
+    scale: alt.Scale,
+    end: float,
+    *,
+    first: bool,
+) -> common.Chart:
     completed = set(runs.loc[runs["outcome"] == COMPLETED, "profiler"])
     rows = rows.assign(
         increment_end=rows["start_mib"] + rows["increment_mib"],
         top=rows[["start_mib", "final_mib"]].max(axis=1),
         gap=[f"+{value:,.0f}" if value >= 1 else "" for value in rows["unseen_mib"]],
-        note=[_note(row.role, row.final_mib, row.peak_mib, completed) for row in rows.itertuples()],
+        note=[_note(row.role, row.final_mib, row.peak_mib, completed) for row in common.each_row(rows)],
     )
     base = alt.Chart(rows).encode(
         y=alt.Y(
@@ -211,7 +232,9 @@ def _panel(
 
     def x(field: str) -> alt.X:
         return alt.X(
-            f"{field}:Q", title="RSS of the process (MiB)", scale=alt.Scale(domain=[0, end], nice=False),
+            f"{field}:Q",
+            title="RSS of the process (MiB)",
+            scale=alt.Scale(domain=[0, end], nice=False),
             axis=alt.Axis(tickCount=5),
         )
 
@@ -220,9 +243,16 @@ def _panel(
             "mark:N",
             title=None,
             scale=alt.Scale(domain=list(_MARKS), range=list(_MARKS.values())),
-            legend=alt.Legend(orient="top", symbolStrokeColor=common.NOTE, symbolFillColor=common.NOTE, symbolSize=70, columns=0),
+            legend=alt.Legend(
+                orient="top",
+                symbolStrokeColor=common.NOTE,
+                symbolFillColor=common.NOTE,
+                symbolSize=70,
+                columns=0,
+            ),
         )
-        return base.transform_calculate(mark=f"'{name}'").mark_point(size=size, filled=True, opacity=1).encode(x=x(field), shape=shape)
+        marks = base.transform_calculate(mark=f"'{name}'").encode(x=x(field), shape=shape)
+        return marks.mark_point(size=size, filled=True, opacity=1)
 
     note = base.mark_text(align="right", fontSize=10, fontStyle="italic", dx=-3).encode(
         x=alt.value(_PANEL_WIDTH), text="note:N", color=alt.value(common.NOTE)
@@ -262,7 +292,7 @@ def _heading(runs: pd.DataFrame, size: int) -> list[str]:
 
 
 def _note(role: str, final: float, peak: float, completed: set[str]) -> str:
-    """The process, and what is missing of a completed run; where there was no run the heading says so, once."""
+    """The process, and what a completed run lacks; that there was no run at all is in the heading."""
     checked = [("memory_profiler", final, _NO_ROW), ("spans", peak, _NO_SPAN)]
     missing = [words for profiler, value, words in checked if profiler in completed and pd.isna(value)]
     return ", ".join([*([] if pd.isna(role) else [f"in {role}"]), *missing])

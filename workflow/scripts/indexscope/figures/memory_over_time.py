@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -17,10 +17,17 @@ from .common import Figure
 TITLE = "Memory over time"
 PHASES = ["setup", "train", "index", "finalize"]  # methods of CollectionIndexer
 SUM = "sum of all processes"
+_CAPTION = (
+    "Each panel is one run (the profiler and the repeat are in its heading); samples come from outside the "
+    "processes. Of a run with more than {instants} instants are drawn, in each of {intervals} equal "
+    "intervals, those with the lowest and the highest sum, so no peak is lost. Bars above the curves are the "
+    "phases of the index build; time outside them is start-up, imports, loading and, in a parent, waiting."
+)
 _COLUMNS = ["run", "series", "documents", "seconds", "role", "rss_mib", "tree_rss_mib"]
 _PANEL_HEIGHT, _STRIP_HEIGHT = 230, 58  # pixels; the strip above the curves holds the phases
-# Points drawn in all panels together, so that an SVG stays below a megabyte, and the most in one panel.
+# Instants drawn in all panels together, so that an SVG stays near a megabyte, and the most in one panel.
 _INSTANTS, _INSTANTS_PER_PANEL = 4500, 600
+_TOOLTIPS = 1200  # in all panels together
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,11 @@ def draw(runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFrame, compariso
     sizes, series = sorted(common.unique(chosen["documents"])), common.unique(runs["series"])
     instants = min(_INSTANTS_PER_PANEL, max(60, _INSTANTS // len(chosen)))
     drawn = {
-        (row.series, row.documents): _select(row, runs, curve, spans, instants) for row in chosen.itertuples()
+        (row.series, row.documents): _select(row, runs, curve, spans, instants)
+        for row in common.each_row(chosen)
     }
     panel_width = 310 if len(series) <= 3 else 230
-    charts: list[alt.Chart | alt.LayerChart] = []
+    charts: list[common.Chart] = []
     roles = [role for role in common.ROLE_COLOURS if any(role in each.instants for each in drawn.values())]
     for size in sizes:
         in_row = [drawn[name, size] for name in series if (name, size) in drawn]
@@ -71,22 +79,24 @@ def draw(runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFrame, compariso
             roles=roles,
             width=panel_width,
             notes=any(each.others for each in in_row),
+            tooltips=max(20, _TOOLTIPS // len(chosen)),
         )
         for name in series:
             first = name == series[0]
             panel = drawn.get((name, size))
-            charts.append(_draw_panel(panel, scales, first) if panel else _draw_absent(name, size, panel_width))
+            charts.append(
+                _draw_panel(panel, scales, first) if panel else _draw_absent(name, size, panel_width)
+            )
     chart = alt.concat(*charts, columns=len(series)).resolve_scale(color="shared")
-    title, sentences = _findings(list(drawn.values()), runs, comparison)
+    title, support = _findings(list(drawn.values()), runs, comparison)
     return Figure(
         chart,
         _rows(chosen, drawn),
         title,
-        [common.conditions(runs), *sentences, "Scales are equal within a row."],
-        f"Each panel is one run (the profiler and the repeat are in its heading); samples come from outside the "
-        f"processes. Drawn are, in each of {instants // 2} equal intervals of a run, the instants with the lowest "
-        "and the highest sum, so no peak is lost. Bars above the curves are the phases of the index build; time "
-        "outside them is start-up, imports, loading and, in a parent, waiting.",
+        common.conditions(runs),
+        support,
+        [common.incomplete_words(runs), "Scales are equal within a row."],
+        _CAPTION.format(instants=instants, intervals=instants // 2),
         width=len(series) * (panel_width + 60),
     )
 
@@ -102,7 +112,9 @@ def sum_by_role(curve: pd.DataFrame) -> pd.DataFrame:
 
     Returns: `seconds`, one column for each role, `tree` (MiB).
     """
-    by_process = curve.pivot_table(index="seconds", columns=["role", "process_id"], values="rss_mib", aggfunc="last")
+    by_process = curve.pivot_table(
+        index="seconds", columns=["role", "process_id"], values="rss_mib", aggfunc="last"
+    )
     by_role = by_process.ffill().fillna(0.0).T.groupby(level="role").sum().T
     by_role["tree"] = by_role.sum(axis=1)
     by_role.columns.name = None
@@ -116,7 +128,9 @@ def thin(instants: pd.DataFrame, most: int) -> pd.DataFrame:
     edges = np.linspace(instants["seconds"].min(), instants["seconds"].max(), most // 2 + 1)
     interval = np.clip(np.searchsorted(edges, instants["seconds"], side="right"), 1, most // 2)
     grouped = instants["tree"].groupby(interval)
-    kept = np.unique(np.concatenate([grouped.idxmin(), grouped.idxmax(), [instants.index[0], instants.index[-1]]]))
+    kept = np.unique(
+        np.concatenate([grouped.idxmin(), grouped.idxmax(), [instants.index[0], instants.index[-1]]])
+    )
     return instants.loc[kept]
 
 
@@ -125,7 +139,12 @@ def _select(row: Any, runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFra
     of_run = spans[spans["run"] == row.run]
     phase = of_run["function"].str.extract(r"\.CollectionIndexer\.(\w+)$", expand=False)
     phases = of_run.assign(phase=phase)[phase.isin(PHASES)].sort_values("started_seconds")
-    at = instants["tree"].idxmax() if len(instants) else None
+    peak_seconds, peak_mib = 0.0, 0.0
+    if len(instants):
+        at = instants["tree"].to_numpy().argmax()
+        peak_seconds, peak_mib = instants["seconds"].iloc[at], instants["tree"].iloc[at]
+    if pd.notna(row.tree_peak_rss_mib):  # the sampler's own; the curve holds it to within its writing step
+        peak_mib = row.tree_peak_rss_mib
     return _Panel(
         series=row.series,
         outcome=row.outcome,
@@ -136,24 +155,25 @@ def _select(row: Any, runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFra
         repeat=row.repeat,
         instants=thin(instants, most),
         phases=phases[["phase", "started_seconds", "ended_seconds"]],
-        peak_seconds=0.0 if at is None else instants["seconds"][at],
-        # The sampler's own maximum; the curve holds it to within its writing step.
-        peak_mib=row.tree_peak_rss_mib if pd.notna(row.tree_peak_rss_mib) else 0.0 if at is None else instants["tree"][at],
+        peak_seconds=peak_seconds,
+        peak_mib=peak_mib,
     )
 
 
 def _others(row: Any, runs: pd.DataFrame) -> str:
-    same = runs[(runs["series"] == row.series) & (runs["documents"] == row.documents) & (runs["run"] != row.run)]
+    same = runs[
+        (runs["series"] == row.series) & (runs["documents"] == row.documents) & (runs["run"] != row.run)
+    ]
     incomplete = same[same["outcome"] != COMPLETED]
     return ", ".join(
         f"{each.profiler}, repeat {each.repeat}: {common.outcome_words(each.outcome)}"
-        for each in incomplete.itertuples()
+        for each in common.each_row(incomplete)
     )
 
 
 def _rows(chosen: pd.DataFrame, drawn: dict[tuple[str, int], _Panel]) -> pd.DataFrame:
     parts = []
-    for row in chosen.itertuples():
+    for row in common.each_row(chosen):
         instants = drawn[row.series, row.documents].instants
         melted = instants.melt(["seconds", "tree"], var_name="role", value_name="rss_mib")
         melted = melted.rename(columns={"tree": "tree_rss_mib"})
@@ -161,27 +181,27 @@ def _rows(chosen: pd.DataFrame, drawn: dict[tuple[str, int], _Panel]) -> pd.Data
     return pd.concat(parts, ignore_index=True)[_COLUMNS]
 
 
-def _findings(
-    panels: list[_Panel], runs: pd.DataFrame, comparison: pd.DataFrame
-) -> tuple[str, list[str]]:
+def _findings(panels: list[_Panel], runs: pd.DataFrame, comparison: pd.DataFrame) -> tuple[str, str]:
     completed = [panel for panel in panels if panel.outcome == COMPLETED and len(panel.instants)]
-    incomplete = common.incomplete_words(runs)
     if not completed:
-        return f"No run completed: {common.outcome_counts(runs)}", [incomplete]
+        return f"No run completed: {common.outcome_counts(runs)}", ""
     size = max(panel.documents for panel in completed)
     ranked = sorted((each for each in completed if each.documents == size), key=lambda each: -each.peak_mib)
     told = ranked if len(ranked) <= 3 else [ranked[0], ranked[-1]]
     peaks = [
-        f"{common.mib(each.peak_mib)} for {each.series}" + (f" (in {each.peak_phase})" if each.peak_phase else "")
+        f"{common.mib(each.peak_mib)} for {each.series}"
+        + (f" (in {each.peak_phase})" if each.peak_phase else "")
         for each in told
     ]
     title = f"At {common.documents(size)} all processes together peak at {common.listed(peaks)}"
-    sentences = []
     names = common.comparison_names(runs)
-    for each in common.differences(comparison, "systems", "tree_peak_rss_mib", names):
-        if each.documents == size and {each.high, each.low} == {told[0].series, told[-1].series}:
-            sentences.append(f"Without a profiler the difference between these highest and lowest {each.spread()}.")
-    return title, [*sentences, incomplete]
+    pair = {told[0].series, told[-1].series}
+    support = [
+        f"Without a profiler the difference between these highest and lowest {each.spread()}."
+        for each in common.differences(comparison, "systems", "tree_peak_rss_mib", names)
+        if each.documents == size and {each.high, each.low} == pair
+    ]
+    return title, "".join(support)
 
 
 # Drawing
@@ -196,6 +216,7 @@ class _Scales:
     roles: list[str]
     width: int
     notes: bool  # a panel has a note under its heading, so all leave room for one
+    tooltips: int  # the most in a panel
 
     def x(self) -> alt.X:
         return alt.X(
@@ -222,8 +243,10 @@ class _Scales:
         )
 
 
-def _draw_panel(panel: _Panel, scales: _Scales, first: bool) -> alt.LayerChart:
-    instants = panel.instants.round({"seconds": 3, **{name: 1 for name in panel.instants if name != "seconds"}})
+def _draw_panel(panel: _Panel, scales: _Scales, first: bool) -> common.Chart:
+    instants = panel.instants.round(
+        {"seconds": 3, **{name: 1 for name in panel.instants if name != "seconds"}}
+    )
     roles = [role for role in scales.roles if role in instants]
     instants = instants.assign(zero=0.0)
     lower = "zero"
@@ -247,7 +270,7 @@ def _draw_panel(panel: _Panel, scales: _Scales, first: bool) -> alt.LayerChart:
     # Invisible, for the tooltip only.
     tooltip = [alt.Tooltip("seconds:Q", format=".2f")]
     tooltip += [alt.Tooltip(f"{role}:Q", title=f"{role} (MiB)", format=",.0f") for role in [*roles, "tree"]]
-    every = max(1, len(instants) // 120)
+    every = max(1, len(instants) // scales.tooltips)
     layers.append(
         alt.Chart(instants.iloc[::every])
         .mark_rule(opacity=0, strokeWidth=4)
@@ -277,36 +300,52 @@ def _phase_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
         return []
     row = panel.phases["phase"].map(PHASES.index)
     unit = scales.mib / _PANEL_HEIGHT
-    late = panel.phases["ended_seconds"] > 0.62 * scales.seconds
-    length = panel.phases["ended_seconds"] - panel.phases["started_seconds"]
+    started, ended = panel.phases["started_seconds"], panel.phases["ended_seconds"]
+    length = ended - started
+    place = pd.Series("right", index=panel.phases.index)
+    place = place.mask(ended > 0.62 * scales.seconds, "left").mask(length > 0.35 * scales.seconds, "inside")
     phases = panel.phases.assign(
-        seconds=panel.phases["started_seconds"],
-        top=scales.mib - (4 + 13 * row) * unit,
-        bottom=scales.mib - (13 + 13 * row) * unit,
+        seconds=started,
+        middle_seconds=(started + ended) / 2,
+        top=scales.mib - (3 + 13 * row) * unit,
+        bottom=scales.mib - (14 + 13 * row) * unit,
         middle=scales.mib - (8.5 + 13 * row) * unit,
         floor=0.0,
-        late=late,
-        words=panel.phases["phase"] + " " + length.map(lambda value: f"{value:.{1 if value < 100 else 0}f} s"),
+        place=place,
+        words=panel.phases["phase"]
+        + " "
+        + length.map(lambda value: f"{value:,.{1 if value < 100 else 0}f} s"),
     )
     bars = alt.Chart(phases).encode(x=scales.x(), x2="ended_seconds:Q")
-    texts = alt.Chart(phases).encode(y="middle:Q", text="words:N")
-    tooltip = ["phase:N", alt.Tooltip("started_seconds:Q", format=".2f"), alt.Tooltip("ended_seconds:Q", format=".2f")]
+    tooltip = [
+        "phase:N",
+        alt.Tooltip("started_seconds:Q", format=".2f"),
+        alt.Tooltip("ended_seconds:Q", format=".2f"),
+    ]
+
+    def label(
+        place: str, x: str, align: Literal["left", "center", "right"], dx: int, colour: str
+    ) -> alt.Chart:
+        texts = alt.Chart(phases[phases["place"] == place]).encode(x=f"{x}:Q", y="middle:Q", text="words:N")
+        return texts.mark_text(align=align, dx=dx, fontSize=10, color=colour)
+
     return [
         bars.mark_rect(color=common.NOTE, opacity=0.06).encode(y="top:Q", y2="floor:Q"),
-        bars.mark_rect(color=common.NOTE, opacity=0.75).encode(y="top:Q", y2="bottom:Q", tooltip=tooltip),
-        texts.transform_filter("!datum.late")
-        .mark_text(align="left", dx=4, fontSize=10, color=common.INK)
-        .encode(x="ended_seconds:Q"),
-        texts.transform_filter("datum.late")
-        .mark_text(align="right", dx=-4, fontSize=10, color=common.INK)
-        .encode(x="started_seconds:Q"),
+        bars.mark_rect(color="#737373").encode(y="top:Q", y2="bottom:Q", tooltip=tooltip),
+        label("right", "ended_seconds", "left", 4, common.INK),
+        label("left", "started_seconds", "right", -4, common.INK),
+        label("inside", "middle_seconds", "center", 0, "white"),
     ]
 
 
 def _mark_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
     late = panel.peak_seconds > 0.6 * scales.seconds
     peak = pd.DataFrame(
-        {"seconds": [panel.peak_seconds], "tree": [panel.peak_mib], "words": [f"peak {common.mib(panel.peak_mib)}"]}
+        {
+            "seconds": [panel.peak_seconds],
+            "tree": [panel.peak_mib],
+            "words": [f"peak {common.mib(panel.peak_mib)}"],
+        }
     )
     marks = alt.Chart(peak).encode(x=scales.x(), y="tree:Q")
     layers = []
@@ -314,30 +353,38 @@ def _mark_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
         layers = [
             marks.mark_point(filled=True, size=40, color=common.INK, opacity=1),
             marks.mark_text(
-                align="right" if late else "left", dx=-6 if late else 6, dy=-7, fontWeight="bold", color=common.INK
+                align="right" if late else "left",
+                dx=-6 if late else 6,
+                dy=-7,
+                fontWeight="bold",
+                color=common.INK,
             ).encode(text="words:N"),
         ]
     if panel.outcome != COMPLETED:
         end = panel.instants["seconds"].max() if len(panel.instants) else 0.0
         level = panel.instants["tree"].iloc[-1] if len(panel.instants) else scales.mib / 2
         late = end > 0.5 * scales.seconds
-        words = f"{common.outcome_words(panel.outcome)} at {end:.1f} s" if end else common.outcome_words(panel.outcome)
+        words = (
+            f"{common.outcome_words(panel.outcome)} at {end:.1f} s"
+            if end
+            else common.outcome_words(panel.outcome)
+        )
         ended = alt.Chart(pd.DataFrame({"seconds": [end], "tree": [level], "words": [words]}))
         ended = ended.encode(x=scales.x(), y="tree:Q")
+        place: dict[str, Any] = {"align": "right" if late else "left", "dx": -10 if late else 10, "dy": 14}
         layers += [
             ended.mark_text(text="×", fontSize=20, fontWeight="bold", color=common.ALARM),
-            ended.mark_text(
-                align="right" if late else "left", dx=-10 if late else 10, dy=14, fontWeight="bold", color=common.ALARM
-            ).encode(text="words:N"),
+            ended.mark_text(fontWeight="bold", stroke="white", strokeWidth=4, **place).encode(text="words:N"),
+            ended.mark_text(fontWeight="bold", color=common.ALARM, **place).encode(text="words:N"),
         ]
     return layers
 
 
-def _draw_absent(series: str, size: int, width: int) -> alt.Chart:
+def _draw_absent(series: str, size: int, width: int) -> common.Chart:
     return (
         alt.Chart(pd.DataFrame({"words": ["not run"]}))
-        .mark_text(color=common.NOTE)
         .encode(text="words:N")
+        .mark_text(color=common.NOTE)
         .properties(
             width=width,
             height=_PANEL_HEIGHT,

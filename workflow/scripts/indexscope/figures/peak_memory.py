@@ -11,6 +11,11 @@ from . import common
 from .common import Figure
 
 TITLE = "Peak memory of the process tree"
+_CAPTION = (
+    "Each point is a run, each line the range of its repeats. The peak is the largest sum, over all "
+    "processes of a run, in samples of their RSS taken from outside; pages that processes share count in "
+    "each. Profilers are runs of their own, to be read against none."
+)
 _COLUMNS = ["run", "system", "series", "documents", "profiler", "repeat", "outcome", "tree_peak_rss_mib"]
 _PANEL_WIDTH, _ROW_HEIGHT = 330, 22
 _SHAPES = {"none": "circle", "spans": "diamond", "memory_profiler": "square"}
@@ -22,35 +27,35 @@ def draw(runs: pd.DataFrame, comparison: pd.DataFrame) -> Figure:
         return common.nothing_to_draw(TITLE, "The table of runs is empty: nothing was run.", _COLUMNS)
     runs = common.label_systems(runs)
     rows = runs[_COLUMNS].assign(
-        outcome_words=runs["outcome"].map(common.outcome_words),
+        outcome_words=runs["outcome"].map(common.outcome_words)
+        + runs["tree_peak_rss_mib"].isna().map({True: ", no sample", False: ""}),
         row=runs["series"] + " · " + runs["profiler"],
-        # A run that left no sample still has its mark, at the foot of the axis.
-        position=runs["tree_peak_rss_mib"].fillna(0.0),
     )
+    room = 1.25 if (runs["outcome"] == COMPLETED).all() else 1.55  # for the texts beside the marks
+    end = room * max(1.0, rows["tree_peak_rss_mib"].max())  # in this order: NaN is no maximum
+    # A run that left no sample still has its mark, at the foot of the axis.
+    rows["position"] = rows["tree_peak_rss_mib"].fillna(0.03 * end)
     profilers = common.unique([*common.PROFILERS, *runs["profiler"]])
     order = [f"{series} · {profiler}" for series in common.unique(runs["series"]) for profiler in profilers]
     order = [row for row in order if (rows["row"] == row).any()]
-    end = 1.42 * max(rows["position"].max(), 1.0)
     sizes = sorted(common.unique(runs["documents"]))
     panels = [_panel(rows[rows["documents"] == size], size, order, runs, end) for size in sizes]
     columns = min(2, len(panels))
     chart = alt.concat(*panels, columns=columns)
-    title, subtitle = _findings(runs, comparison)
+    title, support, notes = _findings(runs, comparison)
     return Figure(
         chart,
         rows.drop(columns=["outcome_words", "row", "position"]),
         title,
-        [common.conditions(runs), *subtitle],
-        "Each point is a run, each line the range of its repeats. The peak is the largest sum, over all processes "
-        "of a run, in samples of their RSS taken from outside; pages that processes share count in each. "
-        "Profilers are runs of their own, to be read against none.",
+        common.conditions(runs),
+        support,
+        notes,
+        _CAPTION,
         width=columns * (_PANEL_WIDTH + 210),
     )
 
 
-def _panel(
-    rows: pd.DataFrame, size: int, order: list[str], runs: pd.DataFrame, end: float
-) -> alt.LayerChart:
+def _panel(rows: pd.DataFrame, size: int, order: list[str], runs: pd.DataFrame, end: float) -> common.Chart:
     present = [row for row in order if (rows["row"] == row).any()]
     base = alt.Chart(rows).encode(
         y=alt.Y("row:N", sort=present, title=None, axis=alt.Axis(grid=True, domain=False, ticks=False)),
@@ -63,7 +68,7 @@ def _panel(
         scale=alt.Scale(domain=[0, end], nice=False),
         axis=alt.Axis(tickCount=6),
     )
-    tooltip = [
+    tooltip: list[alt.Tooltip | str] = [
         alt.Tooltip("series:N", title="system"),
         alt.Tooltip("documents:Q", format=","),
         "profiler:N",
@@ -71,7 +76,9 @@ def _panel(
         alt.Tooltip("outcome_words:N", title="outcome"),
         alt.Tooltip("tree_peak_rss_mib:Q", title="peak (MiB)", format=",.1f"),
     ]
-    spread = completed.mark_rule(strokeWidth=2, opacity=0.55).encode(x="min(position):Q", x2="max(position):Q")
+    spread = completed.mark_rule(strokeWidth=2, opacity=0.55).encode(
+        x="min(position):Q", x2="max(position):Q"
+    )
     points = completed.mark_point(filled=True, size=62, opacity=0.85).encode(
         x=x,
         shape=alt.Shape(
@@ -89,50 +96,45 @@ def _panel(
     )
     crosses = incomplete.mark_text(text="×", fontSize=18, fontWeight="bold")
     reasons = incomplete.mark_text(align="left", dx=9, fontSize=10).encode(text="outcome_words:N")
-    return (
-        alt.layer(spread, points, values, crosses, reasons)
-        .properties(
-            width=_PANEL_WIDTH,
-            height=_ROW_HEIGHT * len(present),
-            title=alt.TitleParams(common.documents(size), fontSize=13, offset=6),
-        )
+    return alt.layer(spread, points, values, crosses, reasons).properties(
+        width=_PANEL_WIDTH,
+        height=_ROW_HEIGHT * len(present),
+        title=alt.TitleParams(common.documents(size), fontSize=13, offset=6),
     )
 
 
-def _findings(runs: pd.DataFrame, comparison: pd.DataFrame) -> tuple[str, list[str]]:
+def _findings(runs: pd.DataFrame, comparison: pd.DataFrame) -> tuple[str, str, list[str]]:
     completed = runs[runs["outcome"] == COMPLETED]
     if completed.empty:
-        return f"No run completed: {common.outcome_counts(runs)}", []
+        return f"No run completed: {common.outcome_counts(runs)}", "", []
     names = common.comparison_names(runs)
     systems = common.differences(comparison, "systems", "tree_peak_rss_mib", names)
     if systems:
         largest = max(difference.documents for difference in systems)
         most = max((each for each in systems if each.documents == largest), key=lambda each: each.percent)
         title = (
-            f"Indexing {common.documents(largest)} takes {most.high} {common.mib(most.high_median)} at its peak, "
-            f"{most.percent:.0f} % more than {most.low} ({common.mib(most.low_median)})"
+            f"Indexing {common.documents(largest)} takes {most.high} {common.mib(most.high_median)} at its "
+            f"peak, {most.percent:.0f} % more than {most.low} ({common.mib(most.low_median)})"
         )
         pair = {most.high, most.low}
         same_pair = [each for each in systems if {each.high, each.low} == pair]
         same_pair.sort(key=lambda each: each.documents)
-        sentences = [
-            "Between these two, the difference "
-            + common.listed([f"at {common.documents(each.documents)} {each.spread()}" for each in same_pair])
-            + "."
-        ]
+        at_sizes = [f"at {common.documents(each.documents)} {each.spread()}" for each in same_pair]
+        support = f"Between these two, the difference {common.listed(at_sizes)}."
     else:
-        highest = completed.loc[completed["tree_peak_rss_mib"].idxmax()]
+        highest = max(common.each_row(completed), key=lambda row: row.tree_peak_rss_mib)
         title = (
-            f"The highest peak is {common.mib(highest['tree_peak_rss_mib'])}: {highest['series']}, "
-            f"{common.documents(highest['documents'])}, profiler {highest['profiler']}"
+            f"The highest peak is {common.mib(highest.tree_peak_rss_mib)}: {highest.series}, "
+            f"{common.documents(highest.documents)}, profiler {highest.profiler}"
         )
-        sentences = ["There is no second system to compare with."]
+        support = "No two systems were run without a profiler at the same size."
+    notes = []
     profilers = common.differences(comparison, "profilers", "tree_peak_rss_mib", names)
     if profilers:
         most = max(profilers, key=lambda each: each.mib)
-        sentences.append(
+        notes.append(
             f"Largest effect of a profiler, at {common.documents(most.documents)}: {most.high} takes "
             f"{common.mib(most.mib)} more than {most.low}; this {most.spread()}."
         )
-    sentences.append(common.incomplete_words(runs))
-    return title, sentences
+    notes.append(common.incomplete_words(runs))
+    return title, support, notes

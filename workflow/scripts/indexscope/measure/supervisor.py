@@ -181,6 +181,7 @@ def _measure(
 def _environment(cell: Dict[str, Any], paths: Paths, specification_path: str) -> Dict[str, str]:
     environment = dict(os.environ)
     environment[worker.SPECIFICATION] = specification_path
+    environment.pop(worker.PARENT, None)
     environment["TORCH_EXTENSIONS_DIR"] = os.path.abspath(paths.extensions)
     # Checkpoints are local files: without this every load waits on retries of the hub.
     environment["HF_HUB_OFFLINE"] = "1"

@@ -18,10 +18,10 @@ import time
 import traceback
 from typing import Any, Callable, Dict, List, Tuple
 
-from . import instrument, line_profile, records, spans
+from . import instrument, line_profile, proc, records, spans
 
 SPECIFICATION = "INDEXSCOPE_RUN"  # environment variable: the path of the run's specification (JSON)
-_PARENT = "INDEXSCOPE_PARENT"  # environment variable: the process that starts this one
+PARENT = "INDEXSCOPE_PARENT"  # environment variable: the process that starts this one
 _PR_SET_PDEATHSIG = 1
 
 Observer = Callable[..., Dict[str, Any]]
@@ -31,8 +31,8 @@ def prepare(main_name: str) -> None:
     """Instrument this process. `main_name` is the main module's `__name__`, which tells parent from child."""
     with open(os.environ[SPECIFICATION], encoding="utf-8") as file:
         run = json.load(file)
-    _die_with(int(os.environ.get(_PARENT, run["supervisor"])))
-    os.environ[_PARENT] = str(os.getpid())
+    _die_with(int(os.environ.get(PARENT, run["supervisor"])))
+    os.environ[PARENT] = str(os.getpid())
     role, name = _identity(main_name)
     events = records.Appender(run["events"])
     events.record(
@@ -113,7 +113,8 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     except (OSError, AttributeError):  # not Linux: the supervisor's clean-up is what remains
         return
-    if os.getppid() != parent:  # it ended before it could be watched
+    stat = proc.stat(parent)
+    if stat is None or stat.state == "Z":  # it ended before it could be watched
         os._exit(1)
 
 

@@ -1,0 +1,194 @@
+"""Synthetic checkpoints: the layout that ColBERT loads, the same bytes every time."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from indexscope import config
+from indexscope.checkpoints import (
+    CHECKPOINT_FILES,
+    SyntheticCheckpointSettings,
+    checkpoint_settings,
+    vocabulary,
+    weights,
+    write_checkpoint,
+)
+from indexscope.run_record import InputError
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+PROGRAM = Path(__file__).parents[2] / "workflow" / "scripts" / "make_checkpoint.py"
+SMALL = SyntheticCheckpointSettings(layers=1, hidden_size=32, intermediate_size=64, dim=32, vocab_size=2048)
+# SHA-256 of the tensors' file under these settings.
+SMALL_WEIGHTS = "a8d8472d6224bc009f21996534570113d795f357489b16a07a579a3505e6ca7e"
+
+# What HF_ColBERT.save_pretrained of colbert-ai 0.2.22 (transformers 4.57.6) writes for one layer.
+LAYER_SHAPES = {
+    "attention.self.query.weight": (32, 32),
+    "attention.self.query.bias": (32,),
+    "attention.self.key.weight": (32, 32),
+    "attention.self.key.bias": (32,),
+    "attention.self.value.weight": (32, 32),
+    "attention.self.value.bias": (32,),
+    "attention.output.dense.weight": (32, 32),
+    "attention.output.dense.bias": (32,),
+    "attention.output.LayerNorm.weight": (32,),
+    "attention.output.LayerNorm.bias": (32,),
+    "intermediate.dense.weight": (64, 32),
+    "intermediate.dense.bias": (64,),
+    "output.dense.weight": (32, 64),
+    "output.dense.bias": (32,),
+    "output.LayerNorm.weight": (32,),
+    "output.LayerNorm.bias": (32,),
+}
+SHAPES = {
+    "bert.embeddings.word_embeddings.weight": (2048, 32),
+    "bert.embeddings.position_embeddings.weight": (512, 32),
+    "bert.embeddings.token_type_embeddings.weight": (2, 32),
+    "bert.embeddings.LayerNorm.weight": (32,),
+    "bert.embeddings.LayerNorm.bias": (32,),
+    "bert.pooler.dense.weight": (32, 32),
+    "bert.pooler.dense.bias": (32,),
+    "linear.weight": (32, 32),
+    **{f"bert.encoder.layer.0.{name}": shape for name, shape in LAYER_SHAPES.items()},
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    directory = tmp_path / "checkpoint"
+    write_checkpoint(SMALL, directory)
+    return directory
+
+
+def test_files_and_tensors(checkpoint: Path) -> None:
+    assert {path.name for path in checkpoint.iterdir()} == CHECKPOINT_FILES
+    tensors = load_file(checkpoint / "model.safetensors")
+    assert {name: tensor.shape for name, tensor in tensors.items()} == SHAPES
+    assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float32)}
+    with safe_open(checkpoint / "model.safetensors", "np") as file:
+        assert file.metadata() == {"format": "pt"}
+
+
+def test_weights_are_initialised_like_bert() -> None:
+    tensors = weights(SMALL)
+    for name, tensor in tensors.items():
+        if name.endswith("LayerNorm.weight"):
+            assert (tensor == 1).all()
+        elif name.endswith("bias"):
+            assert (tensor == 0).all()
+        elif not name.endswith("word_embeddings.weight"):
+            assert tensor.std() == pytest.approx(0.02, rel=0.2), name
+
+
+def test_tokens_have_their_own_vectors() -> None:
+    words = weights(SMALL)["bert.embeddings.word_embeddings.weight"][:500]
+    words = words / np.linalg.norm(words, axis=1, keepdims=True)
+    cosines = words @ words.T
+    assert abs(cosines[~np.eye(500, dtype=bool)]).mean() < 0.2
+
+
+def test_special_tokens_have_the_identifiers_of_bert() -> None:
+    pieces = vocabulary(4096)
+    assert len(pieces) == len(set(pieces)) == 4096
+    expected = {
+        "[PAD]": 0,
+        "[unused0]": 1,
+        "[unused1]": 2,
+        "[UNK]": 100,
+        "[CLS]": 101,
+        "[SEP]": 102,
+        "[MASK]": 103,
+    }
+    assert {token: pieces.index(token) for token in expected} == expected
+
+
+def test_vocabulary_grows_by_unused_pieces_only() -> None:
+    small, large = vocabulary(2048), vocabulary(30522)
+    assert large[:2048] == small
+    assert all(piece.startswith("[unused") for piece in large[2048:])
+    with pytest.raises(
+        InputError, match=r"vocab_size: 500 is too small, the synthetic corpus needs \d+ word pieces"
+    ):
+        vocabulary(500)
+
+
+def test_configurations_agree_with_the_weights(checkpoint: Path) -> None:
+    bert = json.loads((checkpoint / "config.json").read_text())
+    colbert = json.loads((checkpoint / "artifact.metadata").read_text())
+    assert (bert["hidden_size"], bert["num_hidden_layers"], bert["vocab_size"]) == (32, 1, 2048)
+    assert (colbert["dim"], colbert["doc_maxlen"], colbert["query_maxlen"]) == (32, 256, 32)
+    pieces = (checkpoint / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    assert pieces == vocabulary(2048)
+    tokenizer = json.loads((checkpoint / "tokenizer.json").read_text(encoding="utf-8"))
+    assert tokenizer["model"]["vocab"] == {piece: index for index, piece in enumerate(pieces)}
+    assert colbert["doc_token_id"] in pieces
+    assert colbert["query_token_id"] in pieces
+
+
+def test_equal_settings_give_equal_bytes_in_every_process(checkpoint: Path, tmp_path: Path) -> None:
+    settings = json.dumps({"source": "synthetic", **dataclasses.asdict(SMALL)})
+    again = tmp_path / "again"
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "--checkpoint", settings, "--output", again],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in CHECKPOINT_FILES:
+        assert (again / name).read_bytes() == (checkpoint / name).read_bytes(), name
+    digest = hashlib.sha256((again / "model.safetensors").read_bytes()).hexdigest()
+    assert digest == SMALL_WEIGHTS
+    write_checkpoint(dataclasses.replace(SMALL, seed=8), again)  # replaces an earlier checkpoint
+    assert (again / "model.safetensors").read_bytes() != (checkpoint / "model.safetensors").read_bytes()
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(
+        InputError, match=r"holds 'thesis\.tex', which no checkpoint has; choose another directory"
+    ):
+        write_checkpoint(SMALL, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("indexscope.checkpoints.save_file", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_checkpoint(SMALL, tmp_path / "checkpoint")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 100, "heads": 3}, "hidden_size: 100 is not a multiple of heads (3)"),
+        ({"dim": 48}, "dim: 48 is not a multiple of 32, which residuals of 4 bits need"),
+        ({"vocab_size": 1000}, "vocab_size: 1000 is out of range, it must be between 2048 and 262144"),
+        ({"layers": 2.0}, "layers: 2.0 is not a value of type int"),
+        ({"width": 3}, "unknown setting 'width'; known settings: seed, layers, hidden_size,"),
+        ({"source": "hub"}, "source: 'hub' is not one of synthetic"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        checkpoint_settings({"source": "synthetic", **changes}, "here")
+    assert str(raised.value).startswith(f"here: {message}")
+
+
+def test_configuration_has_the_same_settings() -> None:
+    """The configuration's model is the user's view of the same settings: names and defaults agree."""
+    values = config.SyntheticCheckpoint().model_dump()
+    assert checkpoint_settings(values, "config") == SyntheticCheckpointSettings()
+    assert values.keys() - {"source"} == dataclasses.asdict(SyntheticCheckpointSettings()).keys()

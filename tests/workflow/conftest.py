@@ -1,0 +1,86 @@
+"""The small real workflow, run once in a copy of this checkout; the tests look at it and edit the copy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+# Built environments are kept in the checkout, as `snakemake` itself keeps them.
+ENVIRONMENTS = REPOSITORY / ".snakemake" / "conda"
+
+
+class Checkout:
+    """A copy of the checkout in which Snakemake runs as a user would run it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        listed = subprocess.run(
+            ["git", "-C", str(REPOSITORY), "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+            capture_output=True,
+            check=True,
+        ).stdout
+        for name in filter(None, listed.decode().split("\0")):
+            if (REPOSITORY / name).is_file():
+                target = path / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(REPOSITORY / name, target)
+
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake to its end; what it printed is in stdout."""
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "snakemake", "--cores", "all", "--nocolor"),
+                *("--conda-prefix", str(ENVIRONMENTS)),
+                *arguments,
+            ],
+            cwd=self.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # The stand-in for conda is a program of this virtual environment.
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"snakemake {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}")
+        return done
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Rule → number of jobs that a dry run would start; empty when there is nothing to do."""
+        printed = self.snakemake("--dry-run", "--quiet", "rules", *arguments).stdout
+        return parse_job_statistics(printed)
+
+
+def parse_job_statistics(printed: str) -> dict[str, int]:
+    """The table that Snakemake prints after `Job stats:`."""
+    jobs: dict[str, int] = {}
+    _, found, rest = printed.partition("Job stats:")
+    for line in rest.splitlines()[3:] if found else []:
+        words = line.split()
+        if len(words) != 2 or not words[1].isdigit():
+            break
+        jobs[words[0]] = int(words[1])
+    jobs.pop("total", None)
+    return jobs
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy in which nothing has been run."""
+    return Checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy in which the smoke configuration has been run for real."""
+    if shutil.which("c++") is None:
+        pytest.skip("needs a C++ compiler: apt-get install g++")
+    copy = Checkout(tmp_path_factory.mktemp("finished"))
+    copy.snakemake("--configfile", "config/smoke.yaml")
+    return copy

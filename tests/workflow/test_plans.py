@@ -1,0 +1,54 @@
+"""Dry runs: every configuration plans, bad ones are refused in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Checkout
+
+CONFIGURATIONS = sorted(
+    path.name
+    for path in (Path(__file__).parents[2] / "config").glob("*.yaml")
+    if path.name not in ("functions.yaml",)
+)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_every_configuration_plans(checkout: Checkout, name: str) -> None:
+    jobs = checkout.planned("--configfile", f"config/{name}")
+    assert jobs["index_collection"] >= 3
+    assert jobs["report"] == 1
+
+
+@pytest.mark.parametrize("target", ["all", "index_memory", "figures", "tables", "index_runs"])
+def test_every_target_plans(checkout: Checkout, target: str) -> None:
+    assert checkout.planned(target)["index_collection"] == 21
+
+
+def test_workflow_catalog_entry_plans_the_same(checkout: Checkout) -> None:
+    jobs = checkout.planned("--snakefile", "workflow/Snakefile")
+    assert jobs == checkout.planned()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("bogus: 1", "my.yaml: bogus: there is no such key"),
+        (
+            "index_memory: {grids: [{sizes: [10, 0], profilers: [none]}]}",
+            "my.yaml: index_memory.grids[0].sizes[1]: 0 is not valid: input should be greater than 0",
+        ),
+        (
+            "systems: {colbert: {settings: {nbits: 3}}}",
+            "my.yaml: systems.colbert.settings.nbits: 3 is not valid: input should be 1, 2 or 4",
+        ),
+        ("index_memory: {corpus: genomics}", "index_memory.corpus: 'genomics' is not defined; known are synthetic"),
+    ],
+)
+def test_bad_configurations_are_refused(checkout: Checkout, text: str, sentence: str) -> None:
+    (checkout.path / "my.yaml").write_text(text + "\n")
+    done = checkout.snakemake("--dry-run", "--configfile", "my.yaml", check=False)
+    assert done.returncode != 0
+    assert sentence in done.stdout
+    assert "Traceback" not in done.stdout
