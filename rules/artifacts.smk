@@ -4,7 +4,7 @@
 rule dump_artifacts:
     input:
         script=SCRIPTS / "dump_artifacts.py",
-        library=library("artifacts/dump.py"),
+        library=library("run_record.py", "artifacts/dump.py"),
         run=f"{RUN}/run.json",
         index=f"{RUN}/index",
     output:

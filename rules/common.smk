@@ -18,10 +18,11 @@ sys.path.insert(0, str(SCRIPTS.resolve()))
 
 from indexscope import cells, environments
 from indexscope import config as configuration
+from indexscope.run_record import InputError
 
 # The locks are complete: pip, where conda calls it, must not look for more (ragatouille asks for faiss-cpu,
 # whose place faiss-gpu-cu12 takes).
-os.environ["PIP_NO_DEPS"] = "1"
+os.environ.setdefault("PIP_NO_DEPS", "1")
 
 
 def git_commit() -> str:
@@ -58,8 +59,13 @@ def resolved_device(requested: str) -> str:
 
 
 try:
+    # Snakemake lists the files of the command line before the default that they are laid over.
     SETTINGS = configuration.load(
-        config, [Path(os.path.relpath(path)) for path in workflow.configfiles]
+        config,
+        sorted(
+            (Path(os.path.relpath(path)) for path in workflow.configfiles),
+            key=lambda path: path != HOME / "config" / "default.yaml",
+        ),
     )
     FUNCTIONS = configuration.load_functions(HOME / "config" / "functions.yaml")
     DEVICE = resolved_device(SETTINGS.measurement.device)
@@ -75,13 +81,8 @@ try:
         )
         for name in SETTINGS.index_memory.systems
     }
-except configuration.ConfigurationError as error:
-    raise WorkflowError(str(error))
-except FileNotFoundError as error:
-    raise WorkflowError(
-        f"{error.filename} does not exist: write {Path(error.filename).with_suffix('.in')} and run "
-        "python workflow/scripts/lock_environments.py"
-    ) from None
+except InputError as error:
+    raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
@@ -137,16 +138,20 @@ def library(*names):
     return [str(LIBRARY / name) for name in names]
 
 
+def python_files(folder):
+    """Names, below the library, of a folder's modules."""
+    return [f"{folder}/{path.name}" for path in sorted((LIBRARY / folder).glob("*.py"))]
+
+
 def measuring_files(wildcards):
     """All code that takes part in a run; an edit elsewhere must never schedule an index."""
     framework = cell_of(wildcards).content["framework"]
-    measure = sorted(path.name for path in (LIBRARY / "measure").glob("*.py"))
     adapter = [
         "frameworks/__init__.py",
         "frameworks/plaid.py",
         f"frameworks/{framework}.py",
     ]
-    return library(*(f"measure/{name}" for name in measure), *adapter)
+    return library(*python_files("measure"), *adapter)
 
 
 # The resolved configuration is written before any work starts: what starts the chain waits for it.

@@ -4,12 +4,7 @@
 rule slice_dataset:
     input:
         script=SCRIPTS / "slice_dataset.py",
-        library=library(
-            *(
-                f"corpora/{path.name}"
-                for path in sorted((LIBRARY / "corpora").glob("*.py"))
-            )
-        ),
+        library=library("config.py", "run_record.py", *python_files("corpora")),
         configuration=ancient(rules.write_configuration.output),
     output:
         parquet="results/slices/{corpus}/{documents}.parquet",

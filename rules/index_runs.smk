@@ -58,8 +58,9 @@ rule index_collection:
         worker=SCRIPTS / "index_worker.py",
         library=measuring_files,
         cell="results/cells/{system}.json",
-        collection=lambda wildcards: f"results/slices/{CORPUS}/{wildcards.documents}.jsonl",
-        checkpoint=f"results/checkpoints/{CHECKPOINT}",
+        # Named by the digest of their settings: made again, they hold the same.
+        collection=ancient(f"results/slices/{CORPUS}/{{documents}}.jsonl"),
+        checkpoint=ancient(f"results/checkpoints/{CHECKPOINT}"),
         extensions=lambda wildcards: f"results/extensions/{cell_of(wildcards).extensions}/manifest.json",
     output:
         run=f"{RUN}/run.json",

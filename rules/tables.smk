@@ -82,7 +82,7 @@ rule tabulate_memory_curve:
 rule parse_memory_log:
     input:
         script=SCRIPTS / "parse_memory_profiler_log.py",
-        library=library("schemas.py", "analysis/memory_profiler_log.py"),
+        library=library("schemas.py", "run_record.py", "analysis/memory_profiler_log.py"),
         logs=run_files("memory_profiler.log", "memory_profiler"),
     output:
         "results/tables/memory_profiler_lines.parquet",
@@ -108,6 +108,7 @@ rule tabulate_memory_by_function:
         script=SCRIPTS / "tabulate_memory_by_function.py",
         library=library(
             "schemas.py",
+            "run_record.py",
             "analysis/memory_profiler_log.py",
             "analysis/memory_by_function.py",
         ),
@@ -134,7 +135,7 @@ rule tabulate_memory_by_function:
 rule compare_memory:
     input:
         script=SCRIPTS / "compare_memory.py",
-        library=library("schemas.py", "analysis/memory_comparison.py"),
+        library=library("schemas.py", "run_record.py", "analysis/memory_comparison.py"),
         runs=rules.tabulate_runs.output,
     output:
         "results/tables/memory_comparison.parquet",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,7 @@ def run(
     documents: int,
     profiler: str = "none",
     repeat: int = 1,
+    *,
     peak: float | None = 1000.0,
     outcome: str = "completed",
     **columns: Any,
@@ -91,6 +94,8 @@ def run(
         "wall_seconds": 15.0,
         "index_seconds": 8.5,
         "tree_peak_rss_mib": peak,
+        "tree_peak_moment": None if peak is None else "index call",
+        "index_peak_rss_mib": peak,
         "parent_peak_rss_mib": None if peak is None else peak if in_process else 450.0,
         "worker_peak_rss_mib": None if peak is None or in_process else peak - 490.0,
         "manager_peak_rss_mib": None if in_process else 40.0,
@@ -122,28 +127,27 @@ def run(
 def span(
     of: Row,
     function: str,
-    started: float,
-    ended: float,
-    start: float,
-    end: float,
-    peak: float,
+    seconds: tuple[float, float],
+    rss: tuple[float, float, float],
     role: str = "parent",
-    call: int = 0,
     **columns: Any,
 ) -> Row:
-    """A row of spans of the run `of`; `function` is a published label or a dotted name."""
+    """A row of spans of the run `of`.
+
+    `function` is a published label or a dotted name; `seconds` are start and end, `rss` start, end and peak.
+    """
     return {
         **{name: of[name] for name in ("run", "system", "cell", "documents", "profiler", "repeat")},
         "process_id": {"parent": 100, "worker": 102}[role],
         "role": role,
         "function": QUALIFIED.get(function, function),
-        "call": call,
+        "call": 0,
         "depth": 0,
-        "started_seconds": started,
-        "ended_seconds": ended,
-        "start_rss_mib": start,
-        "end_rss_mib": end,
-        "peak_rss_mib": peak,
+        "started_seconds": seconds[0],
+        "ended_seconds": seconds[1],
+        "start_rss_mib": rss[0],
+        "end_rss_mib": rss[1],
+        "peak_rss_mib": rss[2],
         "peak_exact": True,
         **columns,
     }
@@ -165,17 +169,15 @@ def samples(of: Row, role: str, points: Iterable[tuple[float, float]]) -> list[R
     ]
 
 
-def function_row(
-    of: Row, function: str, start: float, increment: float, final: float, attempt: int = 1
-) -> Row:
-    """A row of memory_by_function of the run `of`."""
+def function_row(of: Row, function: str, mib: tuple[float, float, float], attempt: int = 1) -> Row:
+    """A row of memory_by_function of the run `of`; `mib` are start, increment and final."""
     return {
         "log": f"results/index_runs/{of['run']}/memory_profiler.log",
         "attempt": attempt,
         "function": function,
-        "start_mib": start,
-        "increment_mib": increment,
-        "final_mib": final,
+        "start_mib": mib[0],
+        "increment_mib": mib[1],
+        "final_mib": mib[2],
         "process": 102,
         "qualified_name": QUALIFIED[function],
     }
@@ -186,7 +188,8 @@ def comparison(
     documents: int,
     left: tuple[str, Sequence[float]],
     right: tuple[str, Sequence[float]],
-    separated: bool | None,
+    *,
+    separated: bool | None = None,
     quantity: str = "tree_peak_rss_mib",
 ) -> Row:
     """A row of memory_comparison; a side is its name and its samples, of odd number."""
@@ -247,6 +250,45 @@ def write(directory: Path, **rows: Iterable[Mapping[str, Any]]) -> Path:
     return directory
 
 
+def draw_figures(directory: Path, rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> Path:
+    """Draw every figure of the tables `rows` into `directory`; returns the directory."""
+    from indexscope.figures import (
+        artifact_comparison,
+        files,
+        memory_by_function,
+        memory_over_time,
+        peak_memory,
+    )
+
+    table = {name: frame(name, rows.get(name, ())) for name in SCHEMAS}
+    runs, comparison = table["runs"], table["memory_comparison"]
+    figures = {
+        "peak_memory": peak_memory.draw(runs, comparison),
+        "memory_over_time": memory_over_time.draw(runs, table["memory_curve"], table["spans"], comparison),
+        "memory_by_function": memory_by_function.draw(runs, table["spans"], table["memory_by_function"]),
+        "artifact_comparison": artifact_comparison.draw(table["artifact_comparison"], runs),
+    }
+    for name, figure in figures.items():
+        files.save(figure, directory / name)
+    return directory
+
+
+class _References(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+
+
+def references(page: str) -> list[str]:
+    """What a page's elements refer to: values of src, href and the like."""
+    parser = _References()
+    parser.feed(page)
+    return parser.found
+
+
 # A whole study: three systems, two sizes, three profilers, and one run that was killed for memory.
 
 # Phase: start and end as parts of the run, memory at the end and exact peak as parts of the worker's peak.
@@ -272,79 +314,73 @@ def study() -> dict[str, list[Row]]:
     """Rows of every table; shaped like a run of the default configuration, the numbers made up."""
     rows: dict[str, list[Row]] = {name: [] for name in SCHEMAS}
     for (system, documents), peak in _PEAKS.items():
-        for profiler, repeats in (
-            ("none", 3 if documents == 300 else 1),
-            ("spans", 1),
-            ("memory_profiler", 1),
-        ):
-            if profiler == "memory_profiler" and documents != 300:
-                continue
-            for repeat in range(1, repeats + 1):
-                _add_run(rows, system, documents, profiler, repeat, peak)
+        repeats = 3 if documents == 300 else 1
+        for repeat in range(1, repeats + 1):
+            _add_run(rows, (system, documents, "none", repeat), peak + 17 * (repeat - 1))
+        _add_run(rows, (system, documents, "spans", 1), peak + 9)
+        if documents == 300:
+            _add_run(rows, (system, documents, "memory_profiler", 1), peak + 84)
     _add_comparisons(rows)
     return rows
 
 
-def _add_run(
-    rows: dict[str, list[Row]], system: str, documents: int, profiler: str, repeat: int, peak: float
-) -> None:
-    killed = (system, documents, profiler, repeat) == _KILLED
-    extra = {"none": 17.0 * (repeat - 1), "spans": 9.0, "memory_profiler": 84.0}[profiler]
+def _add_run(rows: dict[str, list[Row]], identity: tuple[str, int, str, int], peak: float) -> None:
+    system, documents, profiler, _ = identity
+    killed = identity == _KILLED
     seconds = _SECONDS.get((system, documents), 11.0 if documents == 300 else 16.0)
     of = run(
-        system,
-        documents,
-        profiler,
-        repeat,
-        peak=peak + extra,
+        *identity,
+        peak=peak,
         outcome="out_of_memory_host" if killed else "completed",
         outcome_detail="the kernel ended process 100 (SIGKILL)" if killed else None,
         wall_seconds=seconds * (0.8 if killed else 1.0) + (9 if profiler == "memory_profiler" else 0),
     )
     rows["runs"].append(of)
     child = system == "colbert"
-    top = peak + extra - (450.0 + 40.0 if child else 0.0)
-    phases = {} if killed else _PHASES
+    top = peak - (450.0 + 40.0 if child else 0.0)
     rows["memory_curve"] += _curve(of, child, seconds, top, killed)
-    worker = "worker" if child else "parent"
-    if profiler == "spans":
-        rows["spans"] += [
-            span(of, name, start * seconds, end * seconds, 0.5 * top, at_end * top, exact * top, worker)
-            for name, (start, end, at_end, exact) in phases.items()
-        ]
-        if not killed:
-            first = 0.58 * seconds
-            rows["spans"] += [
-                span(of, "indexer.index", 3.0, 0.97 * seconds, 410, 430, 450 if child else top),
-                span(of, "_sample_embeddings", first, first + 1, 0.5 * top, 0.6 * top, 0.66 * top, worker),
-                *[
-                    span(
-                        of,
-                        "encoder.encode_passages",
-                        first + call,
-                        first + call + 0.5,
-                        0.5 * top,
-                        0.6 * top,
-                        (0.66 + 0.2 * call) * top,
-                        worker,
-                        call=call,
-                    )  # fmt: skip
-                    for call in range(2)
-                ],
-            ]
+    if profiler == "spans" and not killed:
+        rows["spans"] += _spans(of, child, seconds, top)
     elif profiler == "memory_profiler":
-        rows["memory_by_function"] += [
-            function_row(of, "indexer.index", 410, 30 if child else 320, 440 if child else 0.78 * top),
-            function_row(of, "setup", 0.5 * top, 0.12 * top, 0.62 * top),
-            function_row(of, "_sample_embeddings", 0.5 * top, 0.11 * top, 0.61 * top),
-            function_row(of, "encoder.encode_passages", 0.5 * top, 0.11 * top, 0.61 * top),
-            function_row(of, "train", 0.62 * top, 0.05 * top, 0.67 * top),
-            function_row(of, "index", 0.67 * top, 0.06 * top, 0.73 * top),
-        ]
-        if not child:
-            rows["memory_by_function"].append(
-                function_row(of, "finalize", 0.73 * top, -0.03 * top, 0.70 * top)
+        rows["memory_by_function"] += _function_rows(of, child, top)
+
+
+def _spans(of: Row, child: bool, seconds: float, top: float) -> list[Row]:
+    role = "worker" if child else "parent"
+    first = 0.58 * seconds
+    outer = 450.0 if child else top
+    return [
+        span(of, "indexer.index", (3.0, 0.97 * seconds), (410, 430, outer)),
+        *[
+            span(of, name, (start * seconds, end * seconds), (0.5 * top, at_end * top, exact * top), role)
+            for name, (start, end, at_end, exact) in _PHASES.items()
+        ],
+        span(of, "_sample_embeddings", (first, first + 1), (0.5 * top, 0.6 * top, 0.66 * top), role),
+        *[
+            span(
+                of,
+                "encoder.encode_passages",
+                (first + call, first + call + 0.5),
+                (0.5 * top, 0.6 * top, (0.66 + 0.2 * call) * top),
+                role,
+                call=call,
             )
+            for call in range(2)
+        ],
+    ]
+
+
+def _function_rows(of: Row, child: bool, top: float) -> list[Row]:
+    """All seven functions, but `finalize` of the child is missing."""
+    rows = [
+        function_row(of, "indexer.index", (410, 30, 440) if child else (410, 320, 0.78 * top)),
+        function_row(of, "setup", (0.5 * top, 0.12 * top, 0.62 * top)),
+        function_row(of, "_sample_embeddings", (0.5 * top, 0.11 * top, 0.61 * top)),
+        function_row(of, "encoder.encode_passages", (0.5 * top, 0.11 * top, 0.61 * top)),
+        function_row(of, "train", (0.62 * top, 0.05 * top, 0.67 * top)),
+        function_row(of, "index", (0.67 * top, 0.06 * top, 0.73 * top)),
+    ]
+    return rows if child else [*rows, function_row(of, "finalize", (0.73 * top, -0.03 * top, 0.70 * top))]
 
 
 def _curve(of: Row, child: bool, seconds: float, top: float, killed: bool) -> list[Row]:
@@ -354,7 +390,7 @@ def _curve(of: Row, child: bool, seconds: float, top: float, killed: bool) -> li
     parts += [(0.82, 0.72), (0.83, 1.0), (0.84, 0.72), (1.0, 0.75)]
     parts.sort()
     points = []
-    for (left, low), (right, high) in zip(parts, parts[1:], strict=False):
+    for (left, low), (right, high) in itertools.pairwise(parts):
         steps = max(1, int((right - left) * seconds / 0.02))
         points += [
             (
@@ -389,12 +425,12 @@ def _add_comparisons(rows: dict[str, list[Row]]) -> None:
         for left, right in ((0, 1), (0, 2), (1, 2)):
             sides = [(systems[side], peaks[systems[side], documents, "none"]) for side in (left, right)]
             separated = None if documents == 1000 else left == 0
-            rows["memory_comparison"].append(comparison("systems", documents, sides[0], sides[1], separated))
+            rows["memory_comparison"].append(comparison("systems", documents, *sides, separated=separated))
     for (system, documents, profiler), values in peaks.items():
         if profiler != "none":
             none = (f"{system}/none", peaks[system, documents, "none"])
             with_profiler = (f"{system}/{profiler}", values)
-            rows["memory_comparison"].append(comparison("profilers", documents, none, with_profiler, None))
+            rows["memory_comparison"].append(comparison("profilers", documents, none, with_profiler))
     by_run = {row["run"]: row for row in rows["runs"]}
 
     def of(system: str, documents: int, repeat: int = 1) -> Row:

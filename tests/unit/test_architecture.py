@@ -21,7 +21,8 @@ LAYERS = [
     {"corpora"},
     {"measure"},
     {"frameworks"},
-    {"config", "schemas", "run_record"},
+    {"config", "schemas"},
+    {"run_record"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -39,7 +40,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                package = path.relative_to(SCRIPTS).parts[:-node.level]
+                package = path.relative_to(SCRIPTS).parts[: -node.level]
                 base = ".".join([*package, base]).rstrip(".")
             names.update({base, *(f"{base}.{alias.name}" for alias in node.names)})
     return names
@@ -85,7 +86,9 @@ def test_worker_loads_little() -> None:
         "from indexscope.measure import worker; from indexscope.frameworks import colbert, ragatouille; "
         "print(*sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True
+    )
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not loaded & {"torch", "numpy", "pandas", "pyarrow", "snakemake", "yaml", "colbert", "ragatouille"}
     assert "multiprocessing" not in loaded

@@ -80,7 +80,12 @@ class Toy:
     def run(self, profiler: str = "none", **cell: Any) -> dict[str, Any]:
         """Run to the end and return run.json."""
         done = subprocess.run(
-            self.command(profiler, **cell), capture_output=True, text=True, timeout=120, cwd=self.directory
+            self.command(profiler, **cell),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=self.directory,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         record: dict[str, Any] = json.loads((self.output / "run.json").read_text())
@@ -245,7 +250,11 @@ def test_failures_are_outcomes(toy: Toy, call: str, outcome: str, detail: str) -
 
 def test_own_defect_is_an_error_and_leaves_nothing(toy: Toy) -> None:
     done = subprocess.run(
-        toy.command(**calling("outer", own_fault=True)), capture_output=True, text=True, cwd=toy.directory
+        toy.command(**calling("outer", own_fault=True)),
+        capture_output=True,
+        text=True,
+        cwd=toy.directory,
+        check=False,
     )
     assert done.returncode == 1
     assert "IndexScope's own code: KeyError" in done.stderr
@@ -256,7 +265,7 @@ def test_own_defect_is_an_error_and_leaves_nothing(toy: Toy) -> None:
 
 def test_fewer_threads_than_the_cell_asks_for_is_an_error(toy: Toy) -> None:
     command = [*toy.command(**calling("fail"), threads=2), "--threads", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=toy.directory)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=toy.directory, check=False)
     assert done.returncode == 1
     assert "--cores 2" in done.stderr
 

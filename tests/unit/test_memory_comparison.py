@@ -9,7 +9,7 @@ import compare_memory as program
 import pyarrow.parquet as pq
 import pytest
 from indexscope import schemas
-from indexscope.analysis.memory_comparison import compare_memory, compare_samples
+from indexscope.analysis.memory_comparison import QUANTITIES, compare_memory, compare_samples
 from indexscope.run_record import InputError
 
 Row = dict[str, Any]
@@ -23,6 +23,7 @@ def run(system: str, peak: float | None = 100.0, **changes: Any) -> Row:
         "profiler": "none",
         "outcome": "completed",
         "tree_peak_rss_mib": peak,
+        "index_peak_rss_mib": peak,
         "wall_seconds": 10.0,
         "index_seconds": 5.0,
     }
@@ -92,7 +93,7 @@ def test_each_pair_of_systems_is_compared_at_common_sizes() -> None:
         ("colbert", "torch", 300): -55.0,
         ("faiss", "torch", 300): -150.0,
     }
-    assert {row["quantity"] for row in rows} == {"tree_peak_rss_mib", "wall_seconds", "index_seconds"}
+    assert {row["quantity"] for row in rows} == set(QUANTITIES)
     with_baseline = peaks(list(compare_memory(runs, "faiss")), "systems")
     assert set(with_baseline) == {
         ("faiss", "colbert", 300),
@@ -154,7 +155,7 @@ def test_the_program_writes_the_table_or_one_sentence(
     program.main()
     table = pq.read_table(output)
     assert table.schema.equals(schemas.MEMORY_COMPARISON)
-    assert table.num_rows == 3
+    assert table.num_rows == len(QUANTITIES)
     runs.write_text("not Parquet")
     output.unlink()
     with pytest.raises(SystemExit, match=r"runs.parquet cannot be read .*: run tabulate_runs.py"):

@@ -48,7 +48,9 @@ class Checkout:
             check=False,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"snakemake {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}")
+            raise AssertionError(
+                f"snakemake {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}"
+            )
         return done
 
     def planned(self, *arguments: str) -> dict[str, int]:

@@ -43,7 +43,10 @@ def test_workflow_catalog_entry_plans_the_same(checkout: Checkout) -> None:
             "systems: {colbert: {settings: {nbits: 3}}}",
             "my.yaml: systems.colbert.settings.nbits: 3 is not valid: input should be 1, 2 or 4",
         ),
-        ("index_memory: {corpus: genomics}", "index_memory.corpus: 'genomics' is not defined; known are synthetic"),
+        (
+            "index_memory: {corpus: genomics}",
+            "index_memory.corpus: 'genomics' is not defined; known are synthetic",
+        ),
     ],
 )
 def test_bad_configurations_are_refused(checkout: Checkout, text: str, sentence: str) -> None:

@@ -16,7 +16,9 @@ import sys
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], required=True)
-    parser.add_argument("--output", type=pathlib.Path, required=True, help="manifest (JSON) in the extensions' folder")
+    parser.add_argument(
+        "--output", type=pathlib.Path, required=True, help="manifest (JSON) in the extensions' folder"
+    )
     args = parser.parse_args()
 
     needed = ["ninja", os.environ.get("CXX", "c++")] + (["nvcc"] if args.device == "cuda" else [])

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
-
 from indexscope import config
+from pydantic import BaseModel
 
 HEADER = """\
 # yaml-language-server: $schema=schema.json
@@ -55,7 +54,11 @@ def key_value(name: str, value: Any, indent: int) -> Iterator[str]:
 def flow(value: Any) -> str:
     if value is None:
         return ""
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).removesuffix("\n...\n").strip()
+    return (
+        yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+        .removesuffix("\n...\n")
+        .strip()
+    )
 
 
 def default_yaml() -> str:
@@ -112,16 +115,22 @@ def default(entry: dict[str, Any], required: bool) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="only say whether the files are up to date")
-    parser.add_argument("--config", type=pathlib.Path, default=pathlib.Path("config"), help="folder (default: config)")
+    parser.add_argument(
+        "--config", type=pathlib.Path, default=pathlib.Path("config"), help="folder (default: config)"
+    )
     args = parser.parse_args()
 
     readme = args.config / "README.md"
     head, begin, rest = readme.read_text().partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
-        sys.exit(f"{readme}: the lines {BEGIN.strip()} and {END.strip()} are needed; put them where the keys belong")
+        sys.exit(
+            f"{readme}: the lines {BEGIN.strip()} and {END.strip()} are needed; put them where the keys belong"
+        )
     wanted = {
         args.config / "default.yaml": default_yaml(),
         args.config / "schema.json": schema_json(),

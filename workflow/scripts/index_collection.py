@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument("--documents", type=int, required=True, help="number of documents in the collection")
     parser.add_argument("--profiler", choices=["none", "spans", "memory_profiler"], required=True)
     parser.add_argument("--repeat", type=int, required=True, help="number of this repeat, from 1")
-    parser.add_argument("--threads", type=int, help="threads that this job was given; fewer than the cell's is an error")
+    parser.add_argument(
+        "--threads", type=int, help="threads that this job was given; fewer than the cell's is an error"
+    )
     parser.add_argument("--output", required=True, help="run directory to write")
     args = parser.parse_args()
 

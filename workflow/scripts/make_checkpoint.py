@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from indexscope.checkpoints import checkpoint_settings, write_checkpoint
-from indexscope.corpora.settings import read_json_settings
+from indexscope.checkpoints import write_checkpoint
+from indexscope.config import SyntheticCheckpointSettings, settings_from_json
 from indexscope.run_record import InputError
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.monotonic()
     try:
-        settings = checkpoint_settings(*read_json_settings(arguments.checkpoint, "--checkpoint"))
+        settings = settings_from_json(SyntheticCheckpointSettings, arguments.checkpoint, "--checkpoint")
         write_checkpoint(settings, arguments.output)
     except (InputError, OSError) as error:
         sys.exit(str(error))

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from indexscope.config import SyntheticCorpusSettings, settings_from_json
 from indexscope.corpora.catalog import open_corpus
-from indexscope.corpora.settings import read_json_settings
 from indexscope.corpora.slicing import write_slice
 from indexscope.run_record import InputError
 
@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.monotonic()
     try:
-        corpus = open_corpus(*read_json_settings(arguments.corpus, "--corpus"))
+        corpus = open_corpus(settings_from_json(SyntheticCorpusSettings, arguments.corpus, "--corpus"))
         written = write_slice(corpus, arguments.documents, arguments.output)
     except (InputError, OSError) as error:
         sys.exit(str(error))

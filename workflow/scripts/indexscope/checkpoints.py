@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from indexscope.config import SyntheticCheckpointSettings
 from indexscope.corpora.lexicon import word_pieces
-from indexscope.corpora.settings import parse_settings, setting
 from indexscope.run_record import InputError
 
-SOURCES = ("synthetic",)
 MAX_POSITIONS = 512
 # The vocabulary begins as BERT's: same identifiers of the special tokens and of ColBERT's markers.
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -35,47 +33,6 @@ INITIALIZER_RANGE = 0.02
 WORD_EMBEDDING_RANGE = 0.06
 
 Tensor = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class SyntheticCheckpointSettings:
-    """Geometry and seed of a synthetic checkpoint; the defaults are small enough for two CPU cores.
-
-    `answerai-colbert-small-v1` has 12 layers, hidden_size 384, 12 heads, intermediate_size 1536, dim 96 and a
-    vocabulary of 30,522.
-    """
-
-    seed: int = setting(7, "seed of all weights", 0, 2**63 - 1)
-    layers: int = setting(2, "transformer layers", 1, 96)
-    hidden_size: int = setting(128, "width of the transformer, a multiple of heads", 8, 8192)
-    heads: int = setting(2, "attention heads", 1, 128)
-    intermediate_size: int = setting(256, "width of the feed-forward layers", 8, 32768)
-    dim: int = setting(96, "values of one token embedding in the index, a multiple of 32", 32, 1024)
-    vocab_size: int = setting(4096, "word pieces; unused ones are added up to this number", 2048, 262144)
-    doc_maxlen: int = setting(256, "longest passage in tokens, where a run does not say", 8, MAX_POSITIONS)
-    query_maxlen: int = setting(32, "length of a query in tokens, where a run does not say", 8, MAX_POSITIONS)
-
-
-def checkpoint_settings(values: Mapping[str, Any], where: str) -> SyntheticCheckpointSettings:
-    """The settings in `values` (`source` and the settings of that source), checked.
-
-    Raises:
-        InputError: unknown source or setting, or geometry that does not fit; `where` leads the message.
-    """
-    given = dict(values)
-    source = given.pop("source", None)
-    if source != "synthetic":
-        raise InputError(f"{where}: source: {source!r} is not one of {', '.join(SOURCES)}")
-    settings = parse_settings(SyntheticCheckpointSettings, given, where)
-    if settings.hidden_size % settings.heads:
-        raise InputError(
-            f"{where}: hidden_size: {settings.hidden_size} is not a multiple of heads ({settings.heads})"
-        )
-    if settings.dim % 32:
-        raise InputError(
-            f"{where}: dim: {settings.dim} is not a multiple of 32, which residuals of 4 bits need"
-        )
-    return settings
 
 
 def vocabulary(size: int) -> list[str]:
@@ -210,10 +167,10 @@ def _json_files(settings: SyntheticCheckpointSettings, pieces: list[str]) -> dic
 
 
 def _colbert_config(settings: SyntheticCheckpointSettings) -> dict[str, Any]:
-    """A whole ColBERTConfig, as `save_for_checkpoint` of colbert-ai 0.2.22 writes it, without the machine's part.
+    """A whole ColBERTConfig, as `save_for_checkpoint` of colbert-ai 0.2.22 writes it, less the GPUs.
 
-    Whole, because ColBERT carries only fields that a file or a caller has assigned from one configuration to the
-    next: RAGatouille's own k-means iterations, for one, take effect only when the checkpoint names that field.
+    Whole, because ColBERT passes on only the fields that a file or a caller has assigned: RAGatouille's own
+    number of k-means iterations, for one, takes effect only when the checkpoint names that field.
     """
     return {
         "query_token_id": QUERY_MARKER,

@@ -9,10 +9,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from indexscope.run_record import InputError
 
 Profiler = Literal["none", "spans", "memory_profiler"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -24,37 +26,69 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SyntheticCorpus(Model):
+class SyntheticCorpusSettings(Model):
+    """A seeded corpus whose passage lengths follow the published one."""
+
+    # Part of the digest: raise it when the same settings give other documents.
+    generation: ClassVar[int] = 1
+
     source: Literal["synthetic"] = Field("synthetic", description="a seeded corpus made on the spot")
-    seed: int = Field(7, ge=0, description="document i depends on these settings and i only")
+    seed: int = Field(7, ge=0, lt=2**63, description="document i depends on these settings and i only")
     topics: int = Field(32, ge=1, le=1024, description="topics; documents of one topic share terms")
     topic_share: float = Field(0.36, ge=0, le=1, description="share of words that are terms of the topic")
     zipf_exponent: float = Field(1.0, ge=0, le=3, description="exponent of the word frequencies")
     median_words: float = Field(35.5, ge=1, le=2048, description="median words of a document (log-normal)")
     sigma: float = Field(1.28, ge=0, le=3, description="standard deviation of the logarithm of the words")
     length_growth: float = Field(
-        0.1, ge=0, le=1, description="documents after the 100,000th are longer by (index / 100,000) to this power"
+        0.1,
+        ge=0,
+        le=1,
+        description="documents after the 100,000th are longer by (index / 100,000) to this power",
     )
 
 
-class SyntheticCheckpoint(Model):
+class SyntheticCheckpointSettings(Model):
+    """Random weights of a given geometry in ColBERT's file layout.
+
+    `answerai-colbert-small-v1` has 12 layers, hidden_size 384, 12 heads, intermediate_size 1536, dim 96 and a
+    vocabulary of 30,522.
+    """
+
+    # Part of the digest: raise it when the same settings give other files.
+    generation: ClassVar[int] = 1
+
     source: Literal["synthetic"] = Field("synthetic", description="random weights in ColBERT's file layout")
-    seed: int = Field(7, ge=0, description="seed of all weights")
+    seed: int = Field(7, ge=0, lt=2**63, description="seed of all weights")
     layers: int = Field(2, ge=1, le=96, description="transformer layers")
     hidden_size: int = Field(128, ge=8, le=8192, description="width of the transformer, a multiple of heads")
     heads: int = Field(2, ge=1, le=128, description="attention heads")
     intermediate_size: int = Field(256, ge=8, le=32768, description="width of the feed-forward layers")
-    dim: int = Field(96, ge=32, le=1024, multiple_of=32, description="values of one token embedding in the index")
-    vocab_size: int = Field(4096, ge=2048, le=262144, description="word pieces; unused ones fill up to this number")
-    doc_maxlen: int = Field(256, ge=8, le=512, description="longest passage in tokens, where a run does not say")
-    query_maxlen: int = Field(32, ge=8, le=512, description="length of a query in tokens, where a run does not say")
+    dim: int = Field(
+        96, ge=32, le=1024, multiple_of=32, description="values of one token embedding in the index"
+    )
+    vocab_size: int = Field(
+        4096, ge=2048, le=262144, description="word pieces; unused ones fill up to this number"
+    )
+    doc_maxlen: int = Field(
+        256, ge=8, le=512, description="longest passage in tokens, where a run does not say"
+    )
+    query_maxlen: int = Field(
+        32, ge=8, le=512, description="length of a query in tokens, where a run does not say"
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads ({self.heads})")
+        return self
 
 
 class ColbertSettings(Model):
     """What the study passed to ColBERTConfig; an empty value keeps the library's default."""
 
     in_process: bool = Field(
-        False, description="false: ColBERT starts a child process, as it does by default; true: it works in process"
+        False,
+        description="false: ColBERT starts a child process, as it does by default; true: it works in process",
     )
     doc_maxlen: int | None = Field(None, gt=4, description="tokens of a passage that are kept")
     nbits: Literal[1, 2, 4] | None = Field(None, description="bits per dimension of a residual")
@@ -65,7 +99,9 @@ class ColbertSettings(Model):
 class RagatouilleSettings(Model):
     """Arguments of RAGPretrainedModel.index; an empty value keeps the library's default."""
 
-    use_faiss: bool | None = Field(None, description="k-means by faiss; below 75,000 passages false means PyTorch")
+    use_faiss: bool | None = Field(
+        None, description="k-means by faiss; below 75,000 passages false means PyTorch"
+    )
     split_documents: bool | None = Field(None, description="split documents longer than max_document_length")
     max_document_length: int | None = Field(None, gt=4, description="tokens of a passage after splitting")
     bsize: int | None = Field(None, gt=0, description="passages per encoder batch")
@@ -91,10 +127,13 @@ System = Annotated[ColbertSystem | RagatouilleSystem, Field(discriminator="frame
 class Measurement(Model):
     """How each run is measured; equal for all runs of a configuration."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where a GPU is visible, else cpu")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: cuda where a GPU is visible, else cpu"
+    )
     threads: int = Field(2, gt=0, description="threads of each measured process (OpenMP, MKL, tokenizers)")
     allocator: Literal["default", "pinned"] = Field(
-        "default", description="pinned: fixed glibc malloc thresholds; repeats differ less, and the peak is lower"
+        "default",
+        description="pinned: fixed glibc malloc thresholds; repeats differ less, and the peak is lower",
     )
     sample_interval_seconds: float = Field(
         0.02, ge=0.005, le=1, description="interval at which the process tree's memory is read from outside"
@@ -112,7 +151,9 @@ class Grid(Model):
     """Runs: each system × size × profiler, `repeats` times."""
 
     sizes: list[Annotated[int, Field(gt=0)]] = Field(min_length=1, description="numbers of documents")
-    profilers: list[Profiler] = Field(min_length=1, description="each profiler is a run of its own, never stacked")
+    profilers: list[Profiler] = Field(
+        min_length=1, description="each profiler is a run of its own, never stacked"
+    )
     repeats: int = Field(1, gt=0, description="runs of each cell")
     systems: list[Name] | None = Field(None, description="empty: all systems of the experiment")
 
@@ -172,11 +213,13 @@ class IndexMemory(Model):
 class Configuration(Model):
     """IndexScope's configuration."""
 
-    corpora: dict[Name, SyntheticCorpus] = Field(
-        {"synthetic": SyntheticCorpus()}, min_length=1, description="where documents come from"
+    corpora: dict[Name, SyntheticCorpusSettings] = Field(
+        {"synthetic": SyntheticCorpusSettings()}, min_length=1, description="where documents come from"
     )
-    checkpoints: dict[Name, SyntheticCheckpoint] = Field(
-        {"synthetic_small": SyntheticCheckpoint()}, min_length=1, description="where the encoder comes from"
+    checkpoints: dict[Name, SyntheticCheckpointSettings] = Field(
+        {"synthetic_small": SyntheticCheckpointSettings()},
+        min_length=1,
+        description="where the encoder comes from",
     )
     systems: dict[Name, System] = Field(
         {
@@ -261,14 +304,43 @@ def pair_runs(pair: ArtifactPair, runs: set[RunName]) -> Iterator[tuple[RunName,
 
 
 def digest(*parts: Any) -> str:
-    """Eight hexadecimal digits that change with any of the settings."""
-    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    """Eight hexadecimal digits that change with any of the settings, and with what is made of them."""
+    plain = [
+        {"generation": getattr(part, "generation", None), **part.model_dump(mode="json")}
+        if isinstance(part, BaseModel)
+        else part
+        for part in parts
+    ]
     canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(InputError):
     """A sentence for each thing that is wrong: file, key, value, remedy."""
+
+
+Settings = TypeVar("Settings", bound=Model)
+
+
+def settings_from_json(model: type[Settings], argument: str, option: str) -> Settings:
+    """Settings that a program was given, as JSON inline or in the file that `argument` names.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is not a JSON object, or holds a wrong setting.
+    """
+    inline = argument.lstrip().startswith("{")
+    where = option if inline else argument
+    try:
+        text = argument if inline else Path(argument).read_text(encoding="utf-8")
+        return model.model_validate_json(text)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{where}: cannot be read ({error.strerror}); give a JSON file or an inline JSON object"
+        ) from None
+    except ValidationError as error:
+        raise ConfigurationError(
+            "\n".join(f"{where}: {_sentence(problem['loc'], problem)}" for problem in error.errors())
+        ) from None
 
 
 def load(values: Mapping[str, Any], files: Sequence[Path] = ()) -> Configuration:
@@ -282,7 +354,7 @@ def load(values: Mapping[str, Any], files: Sequence[Path] = ()) -> Configuration
     except ValidationError as error:
         sentences = []
         for problem in error.errors():
-            location = problem["loc"]
+            location: tuple[Any, ...] = problem["loc"]
             if location[:1] == ("systems",):  # pydantic puts the union's tag after the system's name
                 location = location[:2] + location[3:]
             sentences.append(f"{_origin(location, files)}: {_sentence(location, problem)}")
@@ -294,8 +366,8 @@ def _sentence(location: tuple[Any, ...], problem: Mapping[str, Any]) -> str:
     for part in location:
         key += f"[{part}]" if isinstance(part, int) else (f".{part}" if key else str(part))
     message = problem["msg"].removeprefix("Value error, ")
-    if not location:
-        return message  # the model's own validator names the key
+    if not location:  # the model's own validator names the key
+        return message[0].lower() + message[1:]
     if problem["type"] == "extra_forbidden":
         return f"{key}: there is no such key; see config/README.md for those there are"
     if problem["type"] == "missing":
@@ -311,9 +383,9 @@ def _origin(location: tuple[Any, ...], files: Sequence[Path]) -> str:
         value: Any = yaml.safe_load(file.read_text()) or {}
         depth = 0
         for part in location:
-            if isinstance(value, Mapping) and part in value:
-                value = value[part]
-            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            if (isinstance(value, Mapping) and part in value) or (
+                isinstance(value, list) and isinstance(part, int) and part < len(value)
+            ):
                 value = value[part]
             else:
                 break

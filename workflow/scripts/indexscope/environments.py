@@ -31,11 +31,13 @@ from typing import Any
 
 import yaml
 
+from indexscope.run_record import InputError
+
 PYTHON = "3.11"
 PLATFORM = "x86_64-manylinux_2_28"
 
 
-class LockError(ValueError):
+class LockError(InputError):
     """One sentence that names the file, the line and the remedy."""
 
 

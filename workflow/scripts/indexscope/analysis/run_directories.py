@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import mmap
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,7 +46,15 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     },
     **{
         name: ("memory", name)
-        for name in ("tree_peak_rss_mib", "processes", "samples", "sample_interval_seconds", "peaks_exact")
+        for name in (
+            "tree_peak_rss_mib",
+            "tree_peak_moment",
+            "index_peak_rss_mib",
+            "processes",
+            "samples",
+            "sample_interval_seconds",
+            "peaks_exact",
+        )
     },
     **{f"{role}_peak_rss_mib": ("memory", "by_role", role) for role in ("parent", "worker", "manager")},
     **{
@@ -74,7 +83,7 @@ def listed_paths(arguments: Iterable[Path], list_file: Path | None) -> list[Path
     """Paths given as arguments, then those in `list_file`, one on each line.
 
     Raises:
-        InputError: there are none, one is there twice, or the list cannot be read.
+        InputError: one is there twice, or the list cannot be read.
     """
     paths = list(arguments)
     if list_file is not None:
@@ -85,8 +94,8 @@ def listed_paths(arguments: Iterable[Path], list_file: Path | None) -> list[Path
                 f"{list_file} cannot be read ({error}): give a file with one path on each line"
             ) from error
         paths += [Path(line) for line in lines if line.strip()]
-    if not paths:
-        raise InputError("no input files: give paths as arguments, or a list of them with --runs-from")
+    if not paths:  # a configuration may have no run of a kind
+        print("No input files: the table is empty.", file=sys.stderr)
     seen: set[Path] = set()
     for path in paths:
         if path in seen:

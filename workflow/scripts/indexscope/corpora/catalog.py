@@ -1,26 +1,12 @@
-"""From the `source` key of corpus settings to the corpus."""
+"""From the settings of a corpus to the corpus."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from indexscope.corpora.settings import parse_settings
+from indexscope.config import SyntheticCorpusSettings
 from indexscope.corpora.source import CorpusSource
-from indexscope.corpora.synthetic import SyntheticCorpus, SyntheticCorpusSettings
-from indexscope.run_record import InputError
-
-SOURCES = ("synthetic",)
+from indexscope.corpora.synthetic import SyntheticCorpus
 
 
-def open_corpus(values: Mapping[str, Any], where: str) -> CorpusSource:
-    """The corpus that `values` describes: `source`, and the settings of that source.
-
-    Raises:
-        InputError: unknown source or a setting that it refuses; `where` leads the message.
-    """
-    settings = dict(values)
-    source = settings.pop("source", None)
-    if source == "synthetic":
-        return SyntheticCorpus(parse_settings(SyntheticCorpusSettings, settings, where))
-    raise InputError(f"{where}: source: {source!r} is not one of {', '.join(SOURCES)}")
+def open_corpus(settings: SyntheticCorpusSettings) -> CorpusSource:
+    """The corpus that `settings` describe; each kind of settings has one source."""
+    return SyntheticCorpus(settings)

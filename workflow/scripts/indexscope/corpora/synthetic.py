@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexscope.config import SyntheticCorpusSettings
 from indexscope.corpora.lexicon import TERM_COUNT, general_words, terms
-from indexscope.corpora.settings import setting
 from indexscope.corpora.source import Document
 
 # Documents are drawn in blocks, each from its own random stream: fast, and independent of how many are asked.
@@ -27,21 +26,6 @@ _LENGTH_STREAM = 2**64 - 1
 # What follows a word inside a sentence, and how often.
 _INNER = ((" ", 0.905), (", ", 0.07), ("-", 0.02), ("; ", 0.005))
 _SENTENCE_END = ((". ", 0.9), (".\n", 0.1))
-
-
-@dataclass(frozen=True)
-class SyntheticCorpusSettings:
-    """Settings of the synthetic corpus; lengths are in words before tokenization."""
-
-    seed: int = setting(7, "seed of all documents", 0, 2**63 - 1)
-    topics: int = setting(32, "topics; documents of one topic share scientific terms", 1, 1024)
-    topic_share: float = setting(0.36, "share of words that are terms of the document's topic", 0.0, 1.0)
-    zipf_exponent: float = setting(1.0, "exponent of the word frequencies", 0.0, 3.0)
-    median_words: float = setting(35.5, "median number of words of a document (log-normal)", 1.0, 2048.0)
-    sigma: float = setting(1.28, "standard deviation of the logarithm of the number of words", 0.0, 3.0)
-    length_growth: float = setting(
-        0.1, "documents after the 100,000th are longer by (index / 100,000) to this power", 0.0, 1.0
-    )
 
 
 class SyntheticCorpus:

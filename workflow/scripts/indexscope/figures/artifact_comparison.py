@@ -74,7 +74,7 @@ def _worst_by_name(comparison: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
         compared=comparison.groupby(key)["artifact"].transform("size"),
     )
     ranked = ranked.sort_values(["_rank", "max_absolute_difference"], ascending=False, na_position="last")
-    return ranked.drop_duplicates(key).sort_index(), grouped
+    return ranked.drop_duplicates(key).drop(columns="_rank").sort_index(), grouped
 
 
 def _heading(pair: str, documents: int) -> str:
@@ -90,9 +90,12 @@ def _numbers(equal_fraction: float, largest: float) -> str:
 
 
 def _percent(fraction: float) -> str:
-    """Never rounded to 100 % unless it is."""
-    percent = 100 * fraction
-    return f"{percent:.0f} %" if percent in (0, 100) else f"{min(percent, 99.99):.3g} %"
+    """To a tenth; neither 0 nor 100 % unless it is."""
+    if 0 < fraction < 0.0005:
+        return "below 0.1 %"
+    if 0.9995 < fraction < 1:
+        return "over 99.9 %"
+    return f"{round(100 * fraction, 1):g} %"
 
 
 def _finding(comparison: pd.DataFrame) -> str:
@@ -140,14 +143,7 @@ def _heat_map(rows: pd.DataFrame, columns: list[str]) -> common.Chart:
             title=None,
             axis=alt.Axis(domain=False, ticks=False),
         ),
-    )  # fmt: skip
-    cells = base.mark_rect(stroke="white", strokeWidth=2).encode(
-        color=alt.Color(
-            "verdict:N",
-            title="verdict",
-            scale=alt.Scale(domain=present, range=[VERDICTS[verdict] for verdict in present]),
-            legend=alt.Legend(orient="bottom", symbolType="square", symbolStrokeWidth=0, symbolSize=140),
-        ),
+        # In the texts too: they lie over the cells.
         tooltip=[
             "artifact:N",
             "verdict:N",
@@ -163,6 +159,14 @@ def _heat_map(rows: pd.DataFrame, columns: list[str]) -> common.Chart:
             alt.Tooltip("left_run:N", title="left run"),
             alt.Tooltip("right_run:N", title="right run"),
         ],
+    )  # fmt: skip
+    cells = base.mark_rect(stroke="white", strokeWidth=2).encode(
+        color=alt.Color(
+            "verdict:N",
+            title="verdict",
+            scale=alt.Scale(domain=present, range=[VERDICTS[verdict] for verdict in present]),
+            legend=alt.Legend(orient="bottom", symbolType="square", symbolStrokeWidth=0, symbolSize=140),
+        ),
     )
     ink = alt.condition(alt.FieldOneOfPredicate("verdict", _DARK), alt.value("white"), alt.value(common.INK))
     two_lines = "datum.numbers != ''"

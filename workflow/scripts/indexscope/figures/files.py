@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import html
 import json
 import re
@@ -71,9 +72,10 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     return frame
 
 
+@functools.cache
 def javascript_bundle() -> str:
     """Vega, Vega-Lite and vega-embed in one script that defines `vegaEmbed`, for a page without a network."""
-    return vl_convert.javascript_bundle(None, vl_version=_vega_lite_version())
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_vega_lite_version())
 
 
 def script_json(value: Any) -> str:

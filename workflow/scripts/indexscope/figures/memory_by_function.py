@@ -123,8 +123,15 @@ def exact_peaks(spans: pd.DataFrame) -> pd.DataFrame:
 
 
 def combine(runs: pd.DataFrame, spans: pd.DataFrame, by_function: pd.DataFrame) -> pd.DataFrame:
-    """One row for each series, size and function, measured or not: medians over repeats and their ranges."""
-    identity = runs[["run", "series", "documents"]]
+    """One row for each series, size and function, measured or not: medians over repeats and their ranges.
+
+    A run that did not complete counts only where no repeat of it did.
+    """
+    completed = runs["outcome"] == COMPLETED
+    repeats = [runs["series"], runs["documents"], runs["profiler"]]
+    identity = runs.loc[
+        completed | ~completed.groupby(repeats).transform("any"), ["run", "series", "documents"]
+    ]
     of_logs = by_function.assign(run=run_of_log(by_function["log"])).merge(identity, on="run")
     of_logs["seen_mib"] = of_logs[["start_mib", "final_mib"]].max(axis=1)
     of_logs = of_logs.sort_values("attempt").drop_duplicates(["run", "function"], keep="last")
@@ -205,7 +212,7 @@ def _panel(
     completed = set(runs.loc[runs["outcome"] == COMPLETED, "profiler"])
     rows = rows.assign(
         increment_end=rows["start_mib"] + rows["increment_mib"],
-        top=rows[["start_mib", "final_mib"]].max(axis=1),
+        top=rows[["start_mib", "final_mib"]].max(axis=1).clip(upper=rows["peak_mib"]),
         gap=[f"+{value:,.0f}" if value >= 1 else "" for value in rows["unseen_mib"]],
         note=[_note(row.role, row.final_mib, row.peak_mib, completed) for row in common.each_row(rows)],
     )
@@ -251,8 +258,10 @@ def _panel(
                 columns=0,
             ),
         )
-        marks = base.transform_calculate(mark=f"'{name}'").encode(x=x(field), shape=shape)
-        return marks.mark_point(size=size, filled=True, opacity=1)
+        marks: alt.Chart = base.transform_calculate(mark=f"'{name}'").mark_point(
+            size=size, filled=True, opacity=1
+        )
+        return marks.encode(x=x(field), shape=shape)
 
     note = base.mark_text(align="right", fontSize=10, fontStyle="italic", dx=-3).encode(
         x=alt.value(_PANEL_WIDTH), text="note:N", color=alt.value(common.NOTE)

@@ -327,7 +327,8 @@ def _phase_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
         place: str, x: str, align: Literal["left", "center", "right"], dx: int, colour: str
     ) -> alt.Chart:
         texts = alt.Chart(phases[phases["place"] == place]).encode(x=f"{x}:Q", y="middle:Q", text="words:N")
-        return texts.mark_text(align=align, dx=dx, fontSize=10, color=colour)
+        marks: alt.Chart = texts.mark_text(align=align, dx=dx, fontSize=10, color=colour)
+        return marks
 
     return [
         bars.mark_rect(color=common.NOTE, opacity=0.06).encode(y="top:Q", y2="floor:Q"),
@@ -381,13 +382,6 @@ def _mark_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
 
 
 def _draw_absent(series: str, size: int, width: int) -> common.Chart:
-    return (
-        alt.Chart(pd.DataFrame({"words": ["not run"]}))
-        .encode(text="words:N")
-        .mark_text(color=common.NOTE)
-        .properties(
-            width=width,
-            height=_PANEL_HEIGHT,
-            title=alt.TitleParams(series, subtitle=common.documents(size), fontSize=13, subtitleFontSize=11),
-        )
-    )
+    chart: alt.Chart = alt.Chart(pd.DataFrame({"words": ["not run"]})).mark_text(color=common.NOTE)
+    title = alt.TitleParams(series, subtitle=common.documents(size), fontSize=13, subtitleFontSize=11)
+    return chart.encode(text="words:N").properties(width=width, height=_PANEL_HEIGHT, title=title)

@@ -21,9 +21,7 @@ def prepare(run: Dict[str, Any]) -> Callable[[List[str], List[str]], str]:
 
     def build(document_ids: List[str], texts: List[str]) -> str:
         model = RAGPretrainedModel.from_pretrained(run["checkpoint"], index_root=run["index_root"])
-        path: str = model.index(
-            collection=texts, document_ids=document_ids, index_name="index", **settings
-        )
+        path: str = model.index(collection=texts, document_ids=document_ids, index_name="index", **settings)
         return path
 
     return build

@@ -33,7 +33,7 @@ class Process:
         self.alive = True
         self.counted = False
         self.exit_status: Optional[int] = None
-        self._written_kib = -1
+        self._written_kib = 0
         self._written_at = 0.0
 
     def update_counted(self, now: float) -> None:
@@ -43,7 +43,9 @@ class Process:
 
     def worth_writing(self, rss_kib: int, now: float) -> bool:
         step = abs(rss_kib - self._written_kib)
-        if step > _WRITE_STEP_KIB or (step and now - self._written_at >= _WRITE_AT_LEAST_SECONDS):
+        started_or_ended = step and not (rss_kib and self._written_kib)
+        overdue = step and now - self._written_at >= _WRITE_AT_LEAST_SECONDS
+        if started_or_ended or overdue or step > _WRITE_STEP_KIB:
             self._written_kib, self._written_at = rss_kib, now
             return True
         return False
@@ -77,6 +79,7 @@ class TreeSampler:
         self.samples = 0
         self.tree_kib = 0
         self.tree_peak_kib = 0
+        self.tree_peak_at = 0.0
 
     def sample(self) -> None:
         """Read every process once."""
@@ -86,20 +89,24 @@ class TreeSampler:
             self._next_discovery = now + _DISCOVERY_SECONDS
         total = 0
         for process in self.processes.values():
-            rss = proc.rss_kib(process.pid)
-            if not rss or not process.counted:
+            if not process.counted:
                 continue
+            rss = proc.rss_kib(process.pid)  # 0 once it has ended, which closes its curve
             total += rss
             process.peak_kib = max(process.peak_kib, rss)
-            if process.worth_writing(rss, now):
-                self._curve.write("%.4f,%d,%d,%.3f\n" % (now, process.pid, process.parent, rss / 1024))
+            self._write(process, rss, now)
         self.tree_kib = total
-        self.tree_peak_kib = max(self.tree_peak_kib, total)
+        if total > self.tree_peak_kib:
+            self.tree_peak_kib, self.tree_peak_at = total, now
         self.samples += 1
         if self._last_sample is not None:
             interval = round(now - self._last_sample, 3)
             self._intervals[interval] = self._intervals.get(interval, 0) + 1
         self._last_sample = now
+
+    def _write(self, process: Process, rss_kib: int, now: float) -> None:
+        if process.worth_writing(rss_kib, now):
+            self._curve.write("%.4f,%d,%d,%.3f\n" % (now, process.pid, process.parent, rss_kib / 1024))
 
     def median_interval(self) -> Optional[float]:
         """Median of the intervals that were really kept, in seconds (to the millisecond)."""
@@ -137,6 +144,8 @@ class TreeSampler:
             process = self.processes.get(pid)
             if process is not None and (stat is None or stat.start_ticks != process.start_ticks):
                 process.alive = False
+                if process.counted:
+                    self._write(process, 0, now)
                 self.finished.append(self.processes.pop(pid))
                 process = None
                 if pid != self._root and stat is not None and stat.parent not in self.processes:

@@ -35,7 +35,9 @@ _STDOUT_TAIL_BYTES = 64 * 1024
 _PINNED_ALLOCATOR = "glibc.malloc.mmap_threshold=1048576:glibc.malloc.trim_threshold=1048576"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
-_CUDA_MEMORY = re.compile(r"CUDA out of memory|OutOfMemoryError|cudaErrorMemoryAllocation|CUDA error: out of memory")
+_CUDA_MEMORY = re.compile(
+    r"CUDA out of memory|OutOfMemoryError|cudaErrorMemoryAllocation|CUDA error: out of memory"
+)
 _HOST_MEMORY = re.compile(
     r"MemoryError|DefaultCPUAllocator|can't allocate memory|[Cc]annot allocate memory|std::bad_alloc"
 )
@@ -62,7 +64,9 @@ class Ending(NamedTuple):
     failed_process: Optional[process_tree.Failure]
 
 
-def run(cell: Dict[str, Any], documents: int, profiler: str, repeat: int, paths: Paths, worker_program: str) -> str:
+def run(
+    cell: Dict[str, Any], documents: int, profiler: str, repeat: int, paths: Paths, worker_program: str
+) -> str:
     """Measure one run of `cell` and write its directory; returns the outcome.
 
     Raises:
@@ -150,7 +154,10 @@ def _measure(
     return {
         "format": FORMAT,
         "run": {
-            **{name: cell[name] for name in ("system", "cell", "framework", "environment", "corpus", "checkpoint")},
+            **{
+                name: cell[name]
+                for name in ("system", "cell", "framework", "environment", "corpus", "checkpoint")
+            },
             "documents": documents,
             "profiler": profiler,
             "repeat": repeat,
@@ -163,7 +170,7 @@ def _measure(
         "started_at": started_at,
         "ended_at": _now(),
         "wall_seconds": round(wall_seconds, 3),
-        "memory": _memory(sampler, roles, events),
+        "memory": {**_memory(sampler, roles, events), **_peak_moment(sampler, indexed, curve_path)},
         "processes": _processes(sampler, roles),
         "instrumented": _instrumented(events),
         "attempts": [_without(event, "event") for event in events if event.get("fact") == "kmeans"],
@@ -209,7 +216,9 @@ def _child_set_up(allocation_limit_mib: Optional[int]) -> Any:
     return set_up
 
 
-def _watch(process: "subprocess.Popen[bytes]", sampler: process_tree.TreeSampler, cell: Dict[str, Any]) -> Ending:
+def _watch(
+    process: "subprocess.Popen[bytes]", sampler: process_tree.TreeSampler, cell: Dict[str, Any]
+) -> Ending:
     """Sample until the worker ends or has to be ended; leaves no process of the run alive."""
     interval = cell["sample_interval_seconds"]
     limit_kib = (cell.get("memory_limit_mib") or 0) * 1024
@@ -349,6 +358,40 @@ def _memory(
     }
 
 
+def _peak_moment(
+    sampler: process_tree.TreeSampler, indexed: Optional[Dict[str, Any]], curve_path: str
+) -> Dict[str, Any]:
+    """When the tree was largest, and its peak while the framework's index call ran.
+
+    Libraries touch their pages again as a process ends, which can pass anything that indexing needed.
+    """
+    if indexed is None:
+        return {"tree_peak_moment": None, "index_peak_rss_mib": None}
+    started, ended = indexed["started_seconds"], indexed["ended_seconds"]
+    at = sampler.tree_peak_at
+    moment = "start-up" if at < started else "exit" if at > ended else "index call"
+    return {
+        "tree_peak_seconds": round(at, 3),
+        "tree_peak_moment": moment,
+        "index_peak_rss_mib": round(_tree_peak_between(curve_path, started, ended), 3),
+    }
+
+
+def _tree_peak_between(curve_path: str, started: float, ended: float) -> float:
+    """Largest sum over processes between two moments, from the curve as written (steps of 256 KiB)."""
+    current: Dict[str, float] = {}
+    peak = 0.0
+    with open(curve_path, encoding="utf-8") as curve:
+        for row in csv.DictReader(curve):
+            seconds = float(row["seconds"])
+            if seconds > ended:
+                break
+            current[row["process_id"]] = float(row["rss_mib"])
+            if seconds >= started:
+                peak = max(peak, sum(current.values()))
+    return peak
+
+
 def _processes(sampler: process_tree.TreeSampler, roles: Dict[int, Dict[str, Any]]) -> List[Dict[str, Any]]:
     return [
         {
@@ -371,7 +414,9 @@ def _role(pid: int, roles: Dict[int, Dict[str, Any]]) -> str:
 
 def _add_roles(curve_path: str, roles: Dict[int, Dict[str, Any]]) -> None:
     """Rewrite the curve with the header and the role, which is known only once a process has announced it."""
-    with open(curve_path, encoding="utf-8") as raw, open(curve_path + ".roles", "w", encoding="utf-8") as curve:
+    with open(curve_path, encoding="utf-8") as raw, open(
+        curve_path + ".roles", "w", encoding="utf-8"
+    ) as curve:
         writer = csv.writer(curve, lineterminator="\n")
         writer.writerow(["seconds", "process_id", "parent_process_id", "role", "rss_mib"])
         for seconds, pid, parent, rss in csv.reader(raw):
@@ -426,7 +471,9 @@ def _tail(path: str) -> str:
 
 def _size(directory: str) -> int:
     return sum(
-        os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(directory) for name in names
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(directory)
+        for name in names
     )
 
 

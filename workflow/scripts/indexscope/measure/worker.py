@@ -48,9 +48,7 @@ def prepare(main_name: str) -> None:
     ]
 
     def report(module: str, qualname: str, patched: bool) -> None:
-        events.record(
-            event="instrumented", role=role, module=module, qualname=qualname, patched=patched
-        )
+        events.record(event="instrumented", role=role, module=module, qualname=qualname, patched=patched)
 
     instrument.install(targets, report)
 
