@@ -13,8 +13,16 @@
 configfile: f"{workflow.current_basedir}/config/default.yaml"
 
 
+# The first rule is the default, also where another Snakefile includes this one.
+rule all:
+    input:
+        "results/report.html",
+    localrule: True
+
+
 # One file per stage, in the order of the flow.
 include: "rules/common.smk"
+include: "rules/configuration.smk"
 include: "rules/corpora.smk"
 include: "rules/checkpoints.smk"
 include: "rules/index_runs.smk"
@@ -22,13 +30,6 @@ include: "rules/artifacts.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
-
-
-rule all:
-    default_target: True
-    input:
-        rules.report.output.page,
-    localrule: True
 
 
 rule index_memory:

@@ -21,7 +21,7 @@ rule dump_artifacts:
         mem_mb=3000,
         runtime=30,
     params:
-        directory=RUN,
+        directory=lambda wildcards, input: os.path.dirname(input.run),
     message:
         "Dumping the artifacts of {params.directory}"
     shell:

@@ -4,7 +4,9 @@
 rule make_checkpoint:
     input:
         script=SCRIPTS / "make_checkpoint.py",
-        library=library("checkpoints.py", "config.py", "run_record.py", "corpora/lexicon.py"),
+        library=library(
+            "checkpoints.py", "config.py", "run_record.py", "corpora/lexicon.py"
+        ),
         configuration=ancient(rules.write_configuration.output),
     output:
         directory("results/checkpoints/{checkpoint}"),

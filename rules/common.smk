@@ -154,26 +154,34 @@ def measuring_files(wildcards):
     return library(*python_files("measure"), *adapter)
 
 
-# The resolved configuration is written before any work starts: what starts the chain waits for it.
-rule write_configuration:
-    input:
-        script=SCRIPTS / "write_configuration.py",
-    output:
-        "results/configuration.yaml",
-    log:
-        "results/logs/write_configuration.log",
-    benchmark:
-        "results/benchmarks/write_configuration.tsv"
-    conda:
-        "../envs/analysis.yaml"
-    threads: 1
-    resources:
-        machine=1,
-        mem_mb=500,
-        runtime=5,
-    params:
-        content=SETTINGS.model_dump_json(),
-    message:
-        "Writing the resolved configuration"
-    shell:
-        "python {input.script} --content {params.content:q} --output {output} > {log} 2>&1"
+# figure → the tables it is drawn from, in the order its program takes them
+FIGURES = {
+    "memory_over_time": ["runs", "memory_curve", "spans", "memory_comparison"],
+    "memory_by_function": ["runs", "spans", "memory_by_function"],
+    "peak_memory": ["runs", "memory_comparison"],
+    "artifact_comparison": ["artifact_comparison", "runs"],
+}
+
+
+def figure_files(name=None):
+    """The three files of one figure, or of all."""
+    names = [name] if name else list(FIGURES)
+    return [
+        f"results/figures/{figure}.{suffix}"
+        for figure in names
+        for suffix in ("svg", "html", "csv")
+    ]
+
+
+def figure_tables(name):
+    return [f"results/tables/{table}.parquet" for table in FIGURES[name]]
+
+
+def figure_code(name):
+    return library(
+        "schemas.py",
+        "run_record.py",
+        "figures/common.py",
+        "figures/files.py",
+        f"figures/{name}.py",
+    )

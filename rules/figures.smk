@@ -1,37 +1,5 @@
 # Figures: read tables only; each is an SVG, a self-contained HTML page and the CSV behind it.
 
-# figure → the tables it is drawn from, in the order its program takes them
-FIGURES = {
-    "memory_over_time": ["runs", "memory_curve", "spans", "memory_comparison"],
-    "memory_by_function": ["runs", "spans", "memory_by_function"],
-    "peak_memory": ["runs", "memory_comparison"],
-    "artifact_comparison": ["artifact_comparison", "runs"],
-}
-
-
-def figure_files(name=None):
-    """The three files of one figure, or of all."""
-    names = [name] if name else list(FIGURES)
-    return [
-        f"results/figures/{figure}.{suffix}"
-        for figure in names
-        for suffix in ("svg", "html", "csv")
-    ]
-
-
-def figure_tables(name):
-    return [f"results/tables/{table}.parquet" for table in FIGURES[name]]
-
-
-def figure_code(name):
-    return library(
-        "schemas.py",
-        "run_record.py",
-        "figures/common.py",
-        "figures/files.py",
-        f"figures/{name}.py",
-    )
-
 
 rule plot_memory_over_time:
     input:
@@ -52,7 +20,7 @@ rule plot_memory_over_time:
         mem_mb=2000,
         runtime=15,
     params:
-        figure="results/figures/memory_over_time",
+        figure=lambda wildcards, output: os.path.splitext(output[0])[0],
     message:
         "Drawing memory over time"
     shell:
@@ -78,7 +46,7 @@ rule plot_memory_by_function:
         mem_mb=2000,
         runtime=15,
     params:
-        figure="results/figures/memory_by_function",
+        figure=lambda wildcards, output: os.path.splitext(output[0])[0],
     message:
         "Drawing memory by function"
     shell:
@@ -104,7 +72,7 @@ rule plot_peak_memory:
         mem_mb=2000,
         runtime=15,
     params:
-        figure="results/figures/peak_memory",
+        figure=lambda wildcards, output: os.path.splitext(output[0])[0],
     message:
         "Drawing the peak of each run"
     shell:
@@ -130,7 +98,7 @@ rule plot_artifact_comparison:
         mem_mb=2000,
         runtime=15,
     params:
-        figure="results/figures/artifact_comparison",
+        figure=lambda wildcards, output: os.path.splitext(output[0])[0],
     message:
         "Drawing the artifact comparison"
     shell:

@@ -85,7 +85,7 @@ rule index_collection:
         * cells.memory_to_reserve_mib(int(wildcards.documents)),
         runtime=lambda wildcards: 10 + SETTINGS.measurement.timeout_seconds // 60,
     params:
-        directory=RUN,
+        directory=lambda wildcards, output: os.path.dirname(output.run),
         extensions=lambda wildcards, input: os.path.dirname(input.extensions),
     message:
         "Indexing {wildcards.documents} documents: {wildcards.system}, profiler {wildcards.profiler}, "

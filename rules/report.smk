@@ -29,8 +29,8 @@ rule report:
         mem_mb=2000,
         runtime=15,
     params:
-        tables="results/tables",
-        figures="results/figures",
+        tables=lambda wildcards, input: os.path.dirname(input.tables[0]),
+        figures=lambda wildcards, input: os.path.dirname(input.figures[0]),
     message:
         "Writing the report: {output.page}"
     shell:

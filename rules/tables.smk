@@ -82,7 +82,9 @@ rule tabulate_memory_curve:
 rule parse_memory_log:
     input:
         script=SCRIPTS / "parse_memory_profiler_log.py",
-        library=library("schemas.py", "run_record.py", "analysis/memory_profiler_log.py"),
+        library=library(
+            "schemas.py", "run_record.py", "analysis/memory_profiler_log.py"
+        ),
         logs=run_files("memory_profiler.log", "memory_profiler"),
     output:
         "results/tables/memory_profiler_lines.parquet",

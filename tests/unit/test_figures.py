@@ -245,7 +245,7 @@ def test_memory_over_time_names_peaks_phases_and_the_run_that_ran_out_of_memory(
     figure = drawn("memory_over_time", **tables.study())
     assert figure.title == (
         "At 1,000 documents all processes together peak at 1,493 MiB for ColBERT (in index); 1,302 MiB for "
-        "RAGatouille, use_faiss=False; and 1,222 MiB for RAGatouille, use_faiss=True (in index)"
+        "RAGatouille, use_faiss=False (in the index call); and 1,222 MiB for RAGatouille, use_faiss=True (in index)"
     )
     assert figure.support == (
         "Without a profiler the difference between these highest and lowest is not backed by repeats "
@@ -468,6 +468,38 @@ def test_peak_memory_tells_the_difference_and_its_spread(tmp_path: Path) -> None
     assert texts.count("out of memory (host)") == 1
     assert texts.count("×") == 1
     assert "1,227" in texts  # the median of ColBERT's three repeats at 300 documents
+
+
+def test_a_peak_outside_the_index_call_is_told_apart(tmp_path: Path) -> None:
+    exit_run = {"tree_peak_moment": "exit", "index_peak_rss_mib": 1600.0}
+    runs = [
+        tables.run("colbert", 300, repeat=1, peak=1700.0, **exit_run),
+        tables.run("colbert", 300, repeat=2, peak=1720.0, **exit_run),
+        tables.run(FAISS, 300, peak=1300.0),
+    ]
+    compared = [
+        tables.comparison("systems", 300, ("colbert", [1710.0]), (FAISS, [1300.0])),
+        tables.comparison(
+            "systems", 300, ("colbert", [1600.0]), (FAISS, [1300.0]), quantity="index_peak_rss_mib"
+        ),
+    ]
+    figure = drawn("peak_memory", runs=runs, memory_comparison=compared)
+    assert figure.title.startswith(
+        "Indexing 300 documents takes ColBERT 1,710 MiB at its peak (at exit), 32 %"
+    )
+    assert figure.support.endswith(
+        "During the index call alone ColBERT takes 1,600 MiB and RAGatouille, use_faiss=True 1,300 MiB; this "
+        "difference is not backed by repeats (1 and 1 runs)."
+    )
+    files.save(figure, tmp_path / "figure")
+    texts = svg_texts(tmp_path / "figure.svg")
+    assert "1,710 (exit)" in texts
+    assert "1,300" in texts
+    assert "peak during the index call" in texts
+    over_time = drawn(
+        "memory_over_time", runs=runs, memory_curve=tables.samples(runs[0], "parent", [(0.0, 1700.0)])
+    )
+    assert "1,700 MiB for ColBERT (at exit)" in over_time.title
 
 
 def test_a_run_without_a_sample_is_marked_too(tmp_path: Path) -> None:

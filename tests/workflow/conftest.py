@@ -55,7 +55,7 @@ class Checkout:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Rule → number of jobs that a dry run would start; empty when there is nothing to do."""
-        printed = self.snakemake("--dry-run", "--quiet", "rules", *arguments).stdout
+        printed = self.snakemake("--dry-run", *arguments).stdout
         return parse_job_statistics(printed)
 
 

@@ -75,7 +75,7 @@ def memory_to_reserve_mib(documents: int) -> int:
     """
     passages = math.ceil(1.3 * documents)
     embeddings = 100 * passages
-    partitions = 2 ** int(math.log2(16 * math.sqrt(embeddings)))
+    partitions: int = 2 ** int(math.log2(16 * math.sqrt(embeddings)))
     sampled = min(passages, 1 + int(16 * math.sqrt(120 * passages))) * 100
     libraries = 2 * 1000 * 2**20
     texts = 2 * documents * 2000

@@ -365,7 +365,7 @@ def _sentence(location: tuple[Any, ...], problem: Mapping[str, Any]) -> str:
     key = ""
     for part in location:
         key += f"[{part}]" if isinstance(part, int) else (f".{part}" if key else str(part))
-    message = problem["msg"].removeprefix("Value error, ")
+    message: str = problem["msg"].removeprefix("Value error, ")
     if not location:  # the model's own validator names the key
         return message[0].lower() + message[1:]
     if problem["type"] == "extra_forbidden":
@@ -377,23 +377,23 @@ def _sentence(location: tuple[Any, ...], problem: Mapping[str, Any]) -> str:
 
 
 def _origin(location: tuple[Any, ...], files: Sequence[Path]) -> str:
-    """The file that sets the key; a key that no file sets came from the command line."""
-    deepest = ("--config", 0)
+    """The last file that sets the key, or as much of it as any does; else it came from the command line."""
+    origin, deepest = "--config", 1
     for file in files:
-        value: Any = yaml.safe_load(file.read_text()) or {}
-        depth = 0
-        for part in location:
-            if (isinstance(value, Mapping) and part in value) or (
-                isinstance(value, list) and isinstance(part, int) and part < len(value)
-            ):
-                value = value[part]
-            else:
-                break
-            depth += 1
-        # Later files win over earlier ones.
-        if depth >= deepest[1] and (depth or not location):
-            deepest = (str(file), depth)
-    return deepest[0]
+        depth = _depth(yaml.safe_load(file.read_text()), location)
+        if depth >= deepest:
+            origin, deepest = str(file), depth
+    return origin
+
+
+def _depth(value: Any, location: tuple[Any, ...]) -> int:
+    """How many parts of the key `value` has."""
+    for depth, part in enumerate(location):
+        is_entry = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if not is_entry and not (isinstance(value, Mapping) and part in value):
+            return depth
+        value = value[part]
+    return len(location)
 
 
 class Function(Model):
@@ -414,17 +414,22 @@ def load_functions(path: Path) -> list[Function]:
     """The functions to instrument.
 
     Raises:
-        ConfigurationError: an entry has a flag that does not exist.
+        ConfigurationError: the file is not YAML, or an entry is not a function with flags that exist.
     """
+    try:
+        modules = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
     functions = []
-    for module, entries in (yaml.safe_load(path.read_text()) or {}).items():
+    for module, entries in modules.items():
         for qualname, flags in entries.items():
             try:
                 parsed = _FunctionFlags.model_validate(flags)
             except ValidationError as error:
-                flag = error.errors()[0]["loc"][0]
+                wrong = error.errors()[0]["loc"]
+                problem = f"{wrong[0]} is not one of" if wrong else "expected flags in braces, of"
                 raise ConfigurationError(
-                    f"{path}: {module}: {qualname}: {flag} is not one of: published, phase (true or false)"
+                    f"{path}: {module}: {qualname}: {problem} published, phase (true or false)"
                 ) from None
             functions.append(
                 Function(

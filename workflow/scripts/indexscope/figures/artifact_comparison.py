@@ -86,7 +86,7 @@ def _numbers(equal_fraction: float, largest: float) -> str:
     if pd.isna(equal_fraction):
         return ""
     equal = f"{_percent(equal_fraction)} equal"
-    return equal if pd.isna(largest) else f"{equal}, max {largest:.2g}"
+    return equal if pd.isna(largest) else f"{equal}, max {largest:{',.0f' if largest >= 10 else '.2g'}}"
 
 
 def _percent(fraction: float) -> str:

@@ -221,6 +221,13 @@ def listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def moment_words(moment: str | None) -> str:
+    """The column tree_peak_moment in a sentence: `at exit`, `in the index call`; empty when unknown."""
+    if pd.isna(moment):
+        return ""
+    return {"exit": "at exit", "start-up": "at start-up"}.get(str(moment), f"in the {moment}")
+
+
 def outcome_words(outcome: str) -> str:
     return OUTCOME_WORDS.get(outcome, outcome)
 

@@ -43,14 +43,18 @@ class _Panel:
     phases: pd.DataFrame  # phase, started_seconds, ended_seconds
     peak_seconds: float
     peak_mib: float
+    moment: str | None
 
     @property
-    def peak_phase(self) -> str | None:
+    def peak_when(self) -> str:
+        """The phase in which the peak is or, outside the phases, the moment of the run."""
         inside = self.phases[
             (self.phases["started_seconds"] <= self.peak_seconds)
             & (self.phases["ended_seconds"] >= self.peak_seconds)
         ]
-        return None if inside.empty else str(inside["phase"].iloc[-1])
+        if inside.empty:
+            return common.moment_words(self.moment)
+        return f"in {inside['phase'].iloc[-1]}"
 
 
 def draw(runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFrame, comparison: pd.DataFrame) -> Figure:
@@ -157,6 +161,7 @@ def _select(row: Any, runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFra
         phases=phases[["phase", "started_seconds", "ended_seconds"]],
         peak_seconds=peak_seconds,
         peak_mib=peak_mib,
+        moment=row.tree_peak_moment,
     )
 
 
@@ -189,8 +194,7 @@ def _findings(panels: list[_Panel], runs: pd.DataFrame, comparison: pd.DataFrame
     ranked = sorted((each for each in completed if each.documents == size), key=lambda each: -each.peak_mib)
     told = ranked if len(ranked) <= 3 else [ranked[0], ranked[-1]]
     peaks = [
-        f"{common.mib(each.peak_mib)} for {each.series}"
-        + (f" (in {each.peak_phase})" if each.peak_phase else "")
+        f"{common.mib(each.peak_mib)} for {each.series}" + (f" ({each.peak_when})" if each.peak_when else "")
         for each in told
     ]
     title = f"At {common.documents(size)} all processes together peak at {common.listed(peaks)}"
@@ -230,7 +234,7 @@ class _Scales:
             field,
             title="RSS (MiB)" if first else None,
             scale=alt.Scale(domain=[0, self.mib], nice=False),
-            axis=alt.Axis(labels=first, ticks=first, tickCount=6),
+            axis=alt.Axis(labels=first, ticks=first, tickCount=6, labelBound=True),
         )
 
     def colour(self) -> alt.Color:
@@ -312,9 +316,7 @@ def _phase_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
         middle=scales.mib - (8.5 + 13 * row) * unit,
         floor=0.0,
         place=place,
-        words=panel.phases["phase"]
-        + " "
-        + length.map(lambda value: f"{value:,.{1 if value < 100 else 0}f} s"),
+        words=panel.phases["phase"] + " " + length.map(_seconds),
     )
     bars = alt.Chart(phases).encode(x=scales.x(), x2="ended_seconds:Q")
     tooltip = [
@@ -337,6 +339,12 @@ def _phase_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
         label("left", "started_seconds", "right", -4, common.INK),
         label("inside", "middle_seconds", "center", 0, "white"),
     ]
+
+
+def _seconds(value: float) -> str:
+    if value < 0.95:
+        return f"{1000 * value:.0f} ms"
+    return f"{value:,.{1 if value < 100 else 0}f} s"
 
 
 def _mark_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:

@@ -20,6 +20,8 @@ _MIB_PER_BYTE = 1 / 2**20
 
 
 class _Span:
+    """An open call; sizes in KiB, GPU sizes in MiB."""
+
     __slots__ = (
         "call",
         "depth",
@@ -32,6 +34,17 @@ class _Span:
         "started",
         "thread",
     )
+
+    def __init__(self, function: str, call: int, depth: int, memory: proc.Memory) -> None:
+        self.function = function
+        self.call = call
+        self.depth = depth
+        self.thread = threading.current_thread().name
+        self.start_rss = self.peak = memory.rss
+        self.start_peak = memory.peak
+        self.gpu_peak: Optional[float] = None
+        self.raised: Optional[str] = None
+        self.started = time.monotonic_ns()
 
 
 class SpanRecorder:
@@ -94,20 +107,12 @@ class SpanRecorder:
         return memory
 
     def _enter(self, name: str) -> _Span:
-        span = _Span()
         with self._lock:
             memory = self._boundary()
-            span.function = name
-            span.call = self._calls.get(name, 0)
-            self._calls[name] = span.call + 1
-            span.depth = len(self._open)
-            span.thread = threading.current_thread().name
-            span.start_rss = span.peak = memory.rss
-            span.start_peak = memory.peak
-            span.gpu_peak = None
-            span.raised = None
+            call = self._calls.get(name, 0)
+            self._calls[name] = call + 1
+            span = _Span(name, call, len(self._open), memory)
             self._open.append(span)
-        span.started = time.monotonic_ns()
         return span
 
     def _exit(self, span: _Span, phase: bool) -> None:
@@ -159,7 +164,7 @@ def _gpu_peak_and_reset() -> Optional[float]:
     cuda = _cuda()
     if cuda is None:
         return None
-    peak = round(cuda.max_memory_allocated() * _MIB_PER_BYTE, 3)
+    peak: float = round(cuda.max_memory_allocated() * _MIB_PER_BYTE, 3)
     cuda.reset_peak_memory_stats()
     return peak
 

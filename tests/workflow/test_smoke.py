@@ -1,0 +1,246 @@
+"""The smallest real run of every rule: real ColBERT and RAGatouille indexes, from corpus to report."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import Checkout
+from indexscope import config, schemas
+
+pytestmark = pytest.mark.slow
+
+SYSTEMS = ["colbert", "ragatouille_faiss_false", "ragatouille_faiss_true"]
+SCHEMAS = {
+    "runs": schemas.RUNS,
+    "spans": schemas.SPANS,
+    "memory_curve": schemas.MEMORY_CURVE,
+    "memory_profiler_lines": schemas.MEMORY_PROFILER_LINES,
+    "memory_by_function": schemas.MEMORY_BY_FUNCTION,
+    "memory_comparison": schemas.MEMORY_COMPARISON,
+    "artifact_comparison": schemas.ARTIFACT_COMPARISON,
+}
+
+
+def table(checkout: Checkout, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(checkout.path / f"results/tables/{name}.parquet").to_pylist()
+    return rows
+
+
+def run_records(checkout: Checkout, system: str, profiler: str) -> list[tuple[Path, dict[str, Any]]]:
+    paths = sorted(checkout.path.glob(f"results/index_runs/{system}-*/*/{profiler}/*/run.json"))
+    return [(path.parent, json.loads(path.read_text())) for path in paths]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_table_has_rows_of_its_schema(finished: Checkout, name: str) -> None:
+    read = pq.read_table(finished.path / f"results/tables/{name}.parquet")
+    assert read.schema.equals(SCHEMAS[name])
+    assert read.num_rows > 0
+
+
+def test_every_run_completed(finished: Checkout) -> None:
+    rows = table(finished, "runs")
+    assert len(rows) == 12
+    assert {row["outcome"] for row in rows} == {"completed"}
+    assert {row["documents"] for row in rows} == {120}
+    for row in rows:
+        # What the framework needs alone, once: far from what a sampler that missed it would say.
+        assert 500 < row["tree_peak_rss_mib"] < 6000
+        assert row["index_peak_rss_mib"] <= row["tree_peak_rss_mib"]
+        assert row["sample_interval_seconds"] < 0.1
+        assert 0 < row["index_seconds"] < row["wall_seconds"]
+
+
+def test_resolved_settings_are_what_really_ran(finished: Checkout) -> None:
+    by_system = {row["system"]: row for row in table(finished, "runs")}
+    colbert = by_system["colbert"]
+    assert (colbert["process_model"], colbert["kmeans_backend"]) == ("child process", "faiss")
+    assert (colbert["passages"], colbert["nbits"], colbert["index_bsize"]) == (120, 2, 64)
+    for name, backend in [("ragatouille_faiss_true", "faiss"), ("ragatouille_faiss_false", "torch")]:
+        row = by_system[name]
+        assert (row["process_model"], row["kmeans_backend"]) == ("in process", backend)
+        assert (row["nbits"], row["index_bsize"], row["kmeans_iterations"]) == (4, 32, 20)  # its own choices
+        assert row["passages"] > 120  # it splits
+
+
+def test_published_functions_have_spans_in_the_process_that_runs_them(finished: Checkout) -> None:
+    rows = table(finished, "spans")
+    functions = config.load_functions(finished.path / "config/functions.yaml")
+    profiled = {f"{each.module}.{each.qualname}" for each in functions if each.memory_profiler}
+    roles: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        roles.setdefault((row["system"], row["function"]), set()).add(row["role"])
+        assert row["peak_exact"]
+        assert row["peak_rss_mib"] >= max(row["start_rss_mib"], row["end_rss_mib"])
+        assert row["raised"] is None
+    seen = {function for _, function in roles}
+    assert profiled <= seen
+    indexer = "colbert.indexing.collection_indexer.CollectionIndexer"
+    assert roles["colbert", "colbert.indexer.Indexer.index"] == {"parent"}
+    for phase in ("setup", "train", "index", "finalize"):
+        assert roles["colbert", f"{indexer}.{phase}"] == {"worker"}
+        assert roles["ragatouille_faiss_true", f"{indexer}.{phase}"] == {"parent"}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_name_is_instrumented_in_every_process(finished: Checkout, system: str) -> None:
+    for _, record in run_records(finished, system, "spans"):
+        entries = record["instrumented"]
+        assert entries
+        assert all(entry["patched"] for entry in entries)
+        if system == "colbert":
+            assert {entry["role"] for entry in entries} == {"parent", "worker"}
+            names = {
+                role: {(e["module"], e["qualname"]) for e in entries if e["role"] == role}
+                for role in ("parent", "worker")
+            }
+            assert names["parent"] == names["worker"]
+
+
+def test_nothing_is_compiled_inside_a_run(finished: Checkout) -> None:
+    for system in SYSTEMS:
+        for directory, record in run_records(finished, system, "*"):
+            printed = (directory / "stdout.log").read_text()
+            assert "Emitting ninja build file" not in printed
+            # A compiler would be a process of the tree that announced no role and was large.
+            assert record["memory"]["by_role"].get("other", 0) < 100
+
+
+def test_memory_profiler_and_curve_tell_of_the_same_process(finished: Checkout) -> None:
+    for system in SYSTEMS:
+        ((directory, record),) = run_records(finished, system, "memory_profiler")
+        log = (directory / "memory_profiler.log").read_text()
+        highest = max(float(value) for value in re.findall(r"^ *\d+ +([\d.]+) MiB", log, re.MULTILINE))
+        peaks = record["memory"]["by_role"]
+        assert highest <= max(peaks.values()) + 1
+    rows = table(finished, "memory_by_function")
+    functions = {
+        "indexer.index",
+        "encoder.encode_passages",
+        "_sample_embeddings",
+        "setup",
+        "train",
+        "index",
+        "finalize",
+    }
+    for system in SYSTEMS:
+        assert {row["function"] for row in rows if f"/{system}-" in row["log"]} == functions
+
+
+def test_a_repeat_gives_the_same_artifacts(finished: Checkout) -> None:
+    rows = [row for row in table(finished, "artifact_comparison") if row["pair"] == "ColBERT, repeated"]
+    assert {row["name"] for row in rows} == {
+        *("codes", "residuals", "ivf", "ivf_lengths", "avg_residual"),
+        *("bucket_cutoffs", "bucket_weights", "centroids", "doclens"),
+    }
+    assert {row["verdict"] for row in rows} == {"equal"}
+    assert all(row["left_sha256"] == row["right_sha256"] for row in rows)
+
+
+def test_rerun_finds_nothing_to_do(finished: Checkout) -> None:
+    printed = finished.snakemake("--configfile", "config/smoke.yaml").stdout
+    assert "Nothing to be done" in printed
+
+
+def planned_after(finished: Checkout, name: str, addition: str) -> dict[str, int]:
+    """What a dry run would start after `addition` is put at the end of a file; the file is put back."""
+    path = finished.path / name
+    before, status = path.read_text(), path.stat()
+    path.write_text(before + addition)
+    try:
+        return finished.planned("--configfile", "config/smoke.yaml")
+    finally:
+        path.write_text(before)
+        import os
+
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+LIBRARY = "workflow/scripts/indexscope"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("config/smoke.yaml", {}),
+        ("config/functions.yaml", {}),
+        ("envs/colbert.in", {}),
+        ("README.md", {}),
+        (f"{LIBRARY}/figures/peak_memory.py", {"plot_peak_memory": 1, "report": 1, "all": 1}),
+        (f"{LIBRARY}/report/page.py", {"report": 1, "all": 1}),
+    ],
+)
+def test_a_comment_starts_no_more_than_it_must(
+    finished: Checkout, name: str, expected: dict[str, int]
+) -> None:
+    assert planned_after(finished, name, "\n# A comment.\n") == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{LIBRARY}/analysis/run_directories.py",
+        f"{LIBRARY}/analysis/memory_comparison.py",
+        f"{LIBRARY}/artifacts/compare.py",
+        f"{LIBRARY}/corpora/synthetic.py",
+        f"{LIBRARY}/checkpoints.py",
+        f"{LIBRARY}/config.py",
+        f"{LIBRARY}/schemas.py",
+        "rules/figures.smk",
+    ],
+)
+def test_an_edit_outside_of_measuring_schedules_no_index_run(finished: Checkout, name: str) -> None:
+    assert "index_collection" not in planned_after(finished, name, "\n# A comment.\n")
+
+
+def test_an_edit_of_measuring_schedules_the_runs_that_it_concerns(finished: Checkout) -> None:
+    jobs = planned_after(finished, f"{LIBRARY}/measure/spans.py", "\n# A comment.\n")
+    assert jobs["index_collection"] == 12
+    assert "slice_dataset" not in jobs
+    jobs = planned_after(finished, f"{LIBRARY}/frameworks/ragatouille.py", "\n# A comment.\n")
+    assert jobs["index_collection"] == 8
+
+
+def test_a_changed_lock_rebuilds_and_reruns(finished: Checkout) -> None:
+    path = finished.path / "envs/colbert.yaml"
+    before = path.read_text()
+    path.write_text(re.sub(r'"tqdm==[\d.]+', '"tqdm==4.0.0', before))
+    assert path.read_text() != before
+    try:
+        jobs = finished.planned("--configfile", "config/smoke.yaml")
+    finally:
+        path.write_text(before)
+    assert jobs["index_collection"] == 4
+    assert jobs["compile_extensions"] == 1
+
+
+def test_changed_settings_make_a_new_cell_and_the_old_one_stays(finished: Checkout) -> None:
+    """Also: a run over its memory limit is a result; the workflow goes on and the report says so."""
+    before = {
+        path: path.stat().st_mtime_ns for path in finished.path.glob("results/index_runs/*/*/*/*/run.json")
+    }
+    (finished.path / "limited.yaml").write_text(
+        "measurement: {memory_limit_mib: 300}\n"
+        "index_memory:\n"
+        "  systems: [colbert]\n"
+        "  grids: [{sizes: [120], profilers: [none], repeats: 2}]\n"
+        "  artifact_pairs: [{name: repeated, left: colbert, right: colbert, right_repeat: 2}]\n"
+    )
+    finished.snakemake("--configfile", "limited.yaml")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    rows = table(finished, "runs")
+    assert [row["outcome"] for row in rows] == ["out_of_memory_host"] * 2
+    assert all(300 < row["tree_peak_rss_mib"] < 500 for row in rows)
+    assert {row["verdict"] for row in table(finished, "artifact_comparison")} == {"run failed"}
+    report = (finished.path / "results/report.html").read_text()
+    assert "out of memory" in report.lower()
+    # Back to the smoke configuration: the old runs are found, only tables, figures and the report are remade.
+    jobs = finished.planned("--configfile", "config/smoke.yaml")
+    assert jobs
+    assert not {"index_collection", "compile_extensions", "dump_artifacts", "slice_dataset"} & jobs.keys()
+    finished.snakemake("--configfile", "config/smoke.yaml")
