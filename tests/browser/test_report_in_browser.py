@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tables
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -23,10 +24,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "tests" / "unit"))
-
-import tables  # noqa: E402
-
 pytestmark = pytest.mark.browser
 CHARTS = ["peak_memory", "memory_over_time", "memory_by_function", "artifact_comparison"]
 FLAGS = [

@@ -100,6 +100,14 @@ def test_saved_files_are_an_svg_a_page_without_network_and_the_rows(tmp_path: Pa
     assert files.read_specification(tmp_path / "deep" / "peak_memory.html") == figure.specification()
 
 
+def test_a_label_cannot_break_out_of_the_page(tmp_path: Path) -> None:
+    label = "</script><!-- <b>bold</b> & it's"
+    files.save(drawn("peak_memory", runs=[tables.run("colbert", 300, label=label)]), tmp_path / "figure")
+    specification = files.read_specification(tmp_path / "figure.html")
+    assert label in specification["usermeta"]["title"]
+    assert "<b>" not in (tmp_path / "figure.html").read_text()
+
+
 def test_nothing_is_left_when_a_figure_cannot_be_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

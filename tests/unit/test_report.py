@@ -201,6 +201,21 @@ def test_limits_say_how_far_repeats_differ_and_what_ran_once() -> None:
     assert any(each.startswith("In 1 of 3 runs the kernel's peak counter") for each in sentences)
 
 
+def test_limits_tell_peaks_outside_the_index_call() -> None:
+    sentences = facts.limits(
+        labelled(
+            tables.run("colbert", 300, tree_peak_moment="exit"),
+            tables.run("colbert", 300, "spans", tree_peak_moment="exit"),
+            tables.run(FAISS, 300, tree_peak_moment="start-up"),
+            tables.run(FAISS, 300, "spans"),
+        )
+    )
+    assert (
+        "In 3 of 4 runs the tree is largest outside the framework's index call (2 at exit and 1 at start-up): "
+        "that peak is what a machine must hold, not what indexing needs."
+    ) in sentences
+
+
 def test_comparisons_are_printed_with_names_and_spread() -> None:
     runs = labelled(tables.run("colbert", 300), tables.run(FAISS, 300))
     row = tables.comparison("systems", 300, ("colbert", [1200.0]), (FAISS, [900.0]), separated=None)

@@ -133,7 +133,7 @@ def test_memory_profiler_and_curve_tell_of_the_same_process(finished: Checkout) 
 
 
 def test_a_repeat_gives_the_same_artifacts(finished: Checkout) -> None:
-    rows = [row for row in table(finished, "artifact_comparison") if row["pair"] == "ColBERT, repeated"]
+    rows = [row for row in table(finished, "artifact_comparison") if row["pair"] == "ColBERT repeated"]
     assert {row["name"] for row in rows} == {
         *("codes", "residuals", "ivf", "ivf_lengths", "avg_residual"),
         *("bucket_cutoffs", "bucket_weights", "centroids", "doclens"),

@@ -188,18 +188,18 @@ class IndexMemory(Model):
     )
     grids: list[Grid] = Field(
         [
-            Grid(sizes=[300, 1000], profilers=["none", "spans"]),
-            Grid(sizes=[300], profilers=["none"], repeats=3),
-            Grid(sizes=[300], profilers=["memory_profiler"]),
+            Grid(sizes=[200, 500], profilers=["none", "spans"]),
+            Grid(sizes=[200], profilers=["none"], repeats=3),
+            Grid(sizes=[200], profilers=["memory_profiler"]),
         ],
         min_length=1,
         description="the runs; a run that several grids name is made once",
     )
     artifact_pairs: list[ArtifactPair] = Field(
         [
-            ArtifactPair(name="ColBERT, repeated", left="colbert", right="colbert", right_repeat=2),
+            ArtifactPair(name="ColBERT repeated", left="colbert", right="colbert", right_repeat=2),
             ArtifactPair(
-                name="RAGatouille, use_faiss True and False",
+                name="RAGatouille: use_faiss True and False",
                 left="ragatouille_faiss_true",
                 right="ragatouille_faiss_false",
             ),
@@ -232,13 +232,13 @@ class Configuration(Model):
             "ragatouille_faiss_true": RagatouilleSystem(
                 framework="ragatouille",
                 environment="ragatouille",
-                label="RAGatouille, use_faiss=True",
+                label="RAGatouille (use_faiss=True)",
                 settings=RagatouilleSettings(use_faiss=True),
             ),
             "ragatouille_faiss_false": RagatouilleSystem(
                 framework="ragatouille",
                 environment="ragatouille",
-                label="RAGatouille, use_faiss=False",
+                label="RAGatouille (use_faiss=False)",
                 settings=RagatouilleSettings(use_faiss=False),
             ),
         },

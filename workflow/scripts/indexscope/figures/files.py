@@ -80,11 +80,7 @@ def javascript_bundle() -> str:
 
 def script_json(value: Any) -> str:
     """`value` as JSON that can stand inside a script element."""
-    return (
-        json.dumps(value, separators=(",", ":"), allow_nan=False)
-        .replace("</", "<\\/")
-        .replace("<!--", "<\\!--")
-    )
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def save(figure: Figure, output: Path) -> None:

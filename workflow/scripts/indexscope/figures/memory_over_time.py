@@ -234,7 +234,13 @@ class _Scales:
             field,
             title="RSS (MiB)" if first else None,
             scale=alt.Scale(domain=[0, self.mib], nice=False),
-            axis=alt.Axis(labels=first, ticks=first, tickCount=6, labelBound=True),
+            axis=alt.Axis(
+                labels=first,
+                ticks=first,
+                tickCount=6,
+                # A label at the very top would push its panel out of line with its neighbours.
+                labelExpr=f"datum.value > {0.97 * self.mib} ? '' : datum.label",
+            ),
         )
 
     def colour(self) -> alt.Color:

@@ -70,7 +70,7 @@ def draw(runs: pd.DataFrame, comparison: pd.DataFrame) -> Figure:
         support,
         notes,
         _CAPTION,
-        width=columns * (_PANEL_WIDTH + 210),
+        width=max(760, columns * (_PANEL_WIDTH + 210)),
     )
 
 

@@ -122,6 +122,14 @@ def limits(runs: pd.DataFrame) -> list[str]:
         found.append("Nothing ran on a GPU: GPU memory, and what moves between GPU and host, is not shown.")
     found += _differences_between_systems(completed)
     found += _noise(completed)
+    moments = completed["tree_peak_moment"].dropna()
+    outside = moments[moments != "index call"]
+    if len(outside):
+        counts = [f"{number} at {moment}" for moment, number in outside.value_counts().items()]
+        found.append(
+            f"In {len(outside)} of {len(completed)} runs the tree is largest outside the framework's index call "
+            f"({common.listed(counts)}): that peak is what a machine must hold, not what indexing needs."
+        )
     interval = completed["sample_interval_seconds"].median()
     if pd.notna(interval):
         found.append(
@@ -147,6 +155,8 @@ def run_table(runs: pd.DataFrame) -> Table:
         "repeat": ("repeat", ".0f"),
         "outcome": ("outcome", None),
         "tree_peak_rss_mib": ("tree peak (MiB)", ",.1f"),
+        "tree_peak_moment": ("reached in", None),
+        "index_peak_rss_mib": ("peak in the index call (MiB)", ",.1f"),
         "parent_peak_rss_mib": ("parent peak (MiB)", ",.1f"),
         "worker_peak_rss_mib": ("worker peak (MiB)", ",.1f"),
         "manager_peak_rss_mib": ("manager peak (MiB)", ",.1f"),
