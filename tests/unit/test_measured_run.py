@@ -206,6 +206,31 @@ def test_curve_and_tree_peak(toy: Toy) -> None:
     assert times == sorted(times)
 
 
+def test_moment_of_the_peak(toy: Toy) -> None:
+    memory = toy.run("none", **calling("hold", 128, 1.0))["memory"]
+    assert memory["tree_peak_moment"] == "index call"
+    assert memory["index_peak_rss_mib"] == pytest.approx(memory["tree_peak_rss_mib"], abs=0.5)
+    memory = toy.run("none", **calling("large_child_exits", 128))["memory"]
+    assert memory["tree_peak_moment"] == "child exit"
+    memory = toy.run("none", **calling("large_at_exit", 128))["memory"]
+    assert memory["tree_peak_moment"] == "exit"
+    assert memory["index_peak_rss_mib"] < memory["tree_peak_rss_mib"] - 100
+
+
+def test_a_run_is_measured_once_at_a_time(toy: Toy) -> None:
+    command = toy.command(**calling("hold", 1, 30))
+    first = subprocess.Popen(command, cwd=toy.directory)
+    try:
+        curve = toy.output.with_name("run.partial") / "memory_curve.csv"
+        wait_for(curve.exists)
+        second = subprocess.run(command, cwd=toy.directory, capture_output=True, text=True, check=False)
+    finally:
+        first.terminate()
+        first.wait()
+    assert second.returncode == 1
+    assert "another process is measuring this run" in second.stderr
+
+
 def test_memory_limit_ends_the_run(toy: Toy) -> None:
     record = toy.run("none", memory_limit_mib=150, **calling("hold", 300, 5))
     assert record["outcome"] == "out_of_memory_host"

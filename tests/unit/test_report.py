@@ -211,7 +211,7 @@ def test_limits_tell_peaks_outside_the_index_call() -> None:
         )
     )
     assert (
-        "In 3 of 4 runs the tree is largest outside the framework's index call (2 at exit and 1 at start-up): "
+        "In 3 of 4 runs the tree is largest while no index is being built (2 at exit and 1 at start-up): "
         "that peak is what a machine must hold, not what indexing needs."
     ) in sentences
 

@@ -1,5 +1,6 @@
 """A framework made of known spikes, to be measured in tests; copied beside the library as an adapter's target."""
 
+import atexit
 import mmap
 import multiprocessing
 import os
@@ -57,6 +58,24 @@ def child_dies() -> None:
     process = context.Process(target=die, args=(1, queue))
     process.start()
     queue.get()  # for ever
+
+
+def large_child_exits(mib: int) -> None:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=grow, args=(mib, 0.2))
+    process.start()
+    process.join()
+    time.sleep(1)
+
+
+def grow(mib: int, seconds: float) -> bytes:
+    memory = b"x" * (mib * MIB)
+    time.sleep(seconds)
+    return memory
+
+
+def large_at_exit(mib: int) -> None:
+    atexit.register(grow, mib, 0.2)
 
 
 def hold(mib: int, seconds: float) -> None:

@@ -6,6 +6,9 @@ import pathlib
 import signal
 import sys
 
+if not sys.platform.startswith("linux"):
+    sys.exit("Measuring needs Linux (/proc); parsing logs, figures and the report work everywhere.")
+
 from indexscope.measure import supervisor
 
 

@@ -52,7 +52,7 @@ RUNS = pa.schema(
         pa.field("wall_seconds", pa.float64()),  # worker start to exit
         pa.field("index_seconds", pa.float64()),  # the framework's own index call
         pa.field("tree_peak_rss_mib", pa.float64()),  # maximum over samples of the sum over processes
-        pa.field("tree_peak_moment", pa.string()),  # "start-up", "index call" or "exit"
+        pa.field("tree_peak_moment", pa.string()),  # start-up, index call, child exit, exit
         pa.field("index_peak_rss_mib", pa.float64()),  # the same sum, while the framework's index call ran
         pa.field("parent_peak_rss_mib", pa.float64()),
         pa.field("worker_peak_rss_mib", pa.float64()),  # the spawned child; null when there is none

@@ -225,7 +225,8 @@ def moment_words(moment: str | None) -> str:
     """The column tree_peak_moment in a sentence: `at exit`, `in the index call`; empty when unknown."""
     if pd.isna(moment):
         return ""
-    return {"exit": "at exit", "start-up": "at start-up"}.get(str(moment), f"in the {moment}")
+    words = {"exit": "at exit", "child exit": "as a child process exits", "start-up": "at start-up"}
+    return words.get(str(moment), f"in the {moment}")
 
 
 def outcome_words(outcome: str) -> str:

@@ -242,7 +242,7 @@ def _panel(
             f"{field}:Q",
             title="RSS of the process (MiB)",
             scale=alt.Scale(domain=[0, end], nice=False),
-            axis=alt.Axis(tickCount=5),
+            axis=alt.Axis(tickCount=4, labelFlush=False),
         )
 
     def mark(field: str, name: str, size: int) -> alt.Chart:

@@ -33,6 +33,7 @@ class Process:
         self.alive = True
         self.counted = False
         self.exit_status: Optional[int] = None
+        self.ended_at: Optional[float] = None  # seconds; to within one sample
         self._written_kib = 0
         self._written_at = 0.0
 
@@ -92,6 +93,8 @@ class TreeSampler:
             if not process.counted:
                 continue
             rss = proc.rss_kib(process.pid)  # 0 once it has ended, which closes its curve
+            if not rss and process.ended_at is None:
+                process.ended_at = now
             total += rss
             process.peak_kib = max(process.peak_kib, rss)
             self._write(process, rss, now)
@@ -144,6 +147,7 @@ class TreeSampler:
             process = self.processes.get(pid)
             if process is not None and (stat is None or stat.start_ticks != process.start_ticks):
                 process.alive = False
+                process.ended_at = process.ended_at or now
                 if process.counted:
                     self._write(process, 0, now)
                 self.finished.append(self.processes.pop(pid))

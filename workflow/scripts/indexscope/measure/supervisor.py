@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import ctypes
 import datetime
+import fcntl
 import importlib
 import importlib.metadata
 import json
@@ -30,6 +31,7 @@ FILES = ("spans.jsonl", "memory_curve.csv", "memory_profiler.log", "stdout.log")
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_EXIT_SECONDS = 0.5  # a peak this shortly before a process ended is of its exit
 _GRACE_SECONDS = 1.0  # for the root to end by itself after a child died
 _STDOUT_TAIL_BYTES = 64 * 1024
 _PINNED_ALLOCATOR = "glibc.malloc.mmap_threshold=1048576:glibc.malloc.trim_threshold=1048576"
@@ -70,20 +72,37 @@ def run(
     """Measure one run of `cell` and write its directory; returns the outcome.
 
     Raises:
-        Defect: the machine cannot measure, or the worker failed in IndexScope's own code.
+        Defect: the run is being measured already, or the worker failed in IndexScope's own code.
     """
-    if not sys.platform.startswith("linux"):
-        raise Defect("Measuring needs Linux (/proc); parsing logs, figures and the report work everywhere.")
     partial = paths.output.rstrip("/") + ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(partial)
+    lock = _lock(partial, paths.output)
     try:
         record = _measure(cell, documents, profiler, repeat, paths._replace(output=partial), worker_program)
         _publish(partial, paths.output, record)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
     outcome: str = record["outcome"]
     return outcome
+
+
+def _lock(partial: str, output: str) -> int:
+    """Make `partial` this process's own, empty; what a killed supervisor left there goes."""
+    os.makedirs(partial, exist_ok=True)
+    lock = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise Defect(
+            "another process is measuring this run; wait for it, or end it: fuser %s" % partial
+        ) from None
+    for entry in os.scandir(partial):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.remove(entry.path)
+    return lock
 
 
 def _measure(
@@ -363,13 +382,21 @@ def _peak_moment(
 ) -> Dict[str, Any]:
     """When the tree was largest, and its peak while the framework's index call ran.
 
-    Libraries touch their pages again as a process ends, which can pass anything that indexing needed.
+    Libraries touch their pages again as a process exits, which can pass anything that indexing needed.
     """
     if indexed is None:
         return {"tree_peak_moment": None, "index_peak_rss_mib": None}
     started, ended = indexed["started_seconds"], indexed["ended_seconds"]
     at = sampler.tree_peak_at
-    moment = "start-up" if at < started else "exit" if at > ended else "index call"
+    exits = [process.ended_at - at for process in sampler.all_processes() if process.ended_at is not None]
+    if at < started:
+        moment = "start-up"
+    elif at > ended:
+        moment = "exit"
+    elif any(0 <= delay < _EXIT_SECONDS for delay in exits):
+        moment = "child exit"
+    else:
+        moment = "index call"
     return {
         "tree_peak_seconds": round(at, 3),
         "tree_peak_moment": moment,

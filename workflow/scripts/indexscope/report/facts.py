@@ -127,7 +127,7 @@ def limits(runs: pd.DataFrame) -> list[str]:
     if len(outside):
         counts = [f"{number} at {moment}" for moment, number in outside.value_counts().items()]
         found.append(
-            f"In {len(outside)} of {len(completed)} runs the tree is largest outside the framework's index call "
+            f"In {len(outside)} of {len(completed)} runs the tree is largest while no index is being built "
             f"({common.listed(counts)}): that peak is what a machine must hold, not what indexing needs."
         )
     interval = completed["sample_interval_seconds"].median()
