@@ -22,7 +22,6 @@ rule all:
 
 # One file per stage, in the order of the flow.
 include: "rules/common.smk"
-include: "rules/configuration.smk"
 include: "rules/corpora.smk"
 include: "rules/checkpoints.smk"
 include: "rules/index_runs.smk"

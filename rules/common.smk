@@ -185,3 +185,10 @@ def figure_code(name):
         "figures/files.py",
         f"figures/{name}.py",
     )
+
+
+CONFIGURATION = "results/configuration.yaml"
+
+
+onstart:
+    configuration.write_resolved(SETTINGS, Path(CONFIGURATION))

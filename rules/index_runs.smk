@@ -3,7 +3,8 @@
 
 rule resolve_cell:
     input:
-        script=SCRIPTS / "write_cell.py",
+        # Ancient: the output is named by the digest of its settings, so an edit here leaves it as it is.
+        script=ancient(SCRIPTS / "write_cell.py"),
     output:
         "results/cells/{system}.json",
     log:
@@ -27,7 +28,8 @@ rule resolve_cell:
 
 rule compile_extensions:
     input:
-        script=SCRIPTS / "compile_extensions.py",
+        # Ancient: the output is named by the digest of its settings, so an edit here leaves it as it is.
+        script=ancient(SCRIPTS / "compile_extensions.py"),
     output:
         "results/extensions/{environment}-{lock}-{device}/manifest.json",
     log:
@@ -57,11 +59,14 @@ rule index_collection:
         script=SCRIPTS / "index_collection.py",
         worker=SCRIPTS / "index_worker.py",
         library=measuring_files,
-        cell="results/cells/{system}.json",
-        # Named by the digest of their settings: made again, they hold the same.
+        # Named by the digest of their settings: made again, they hold the same. (Where one of them is to be
+        # made again, Snakemake 9.27 looks for other reasons to run only at the next start.)
+        cell=ancient("results/cells/{system}.json"),
         collection=ancient(f"results/slices/{CORPUS}/{{documents}}.jsonl"),
         checkpoint=ancient(f"results/checkpoints/{CHECKPOINT}"),
-        extensions=lambda wildcards: f"results/extensions/{cell_of(wildcards).extensions}/manifest.json",
+        extensions=lambda wildcards: ancient(
+            f"results/extensions/{cell_of(wildcards).extensions}/manifest.json"
+        ),
     output:
         run=f"{RUN}/run.json",
         spans=f"{RUN}/spans.jsonl",

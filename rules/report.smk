@@ -12,7 +12,6 @@ rule report:
                 if path.is_file()
             )
         ),
-        configuration=rules.write_configuration.output,
         tables=expand("results/tables/{table}.parquet", table=TABLES),
         figures=figure_files(),
     output:
@@ -29,10 +28,13 @@ rule report:
         mem_mb=2000,
         runtime=15,
     params:
+        # Written when work starts; named here too, so that a changed configuration makes a new report.
+        configuration=CONFIGURATION,
+        settings=SETTINGS.model_dump_json(),
         tables=lambda wildcards, input: os.path.dirname(input.tables[0]),
         figures=lambda wildcards, input: os.path.dirname(input.figures[0]),
     message:
         "Writing the report: {output.page}"
     shell:
         "python {input.script} --tables {params.tables} --figures {params.figures}"
-        " --configuration {input.configuration} --output {output.page} > {log} 2>&1"
+        " --configuration {params.configuration} --output {output.page} > {log} 2>&1"

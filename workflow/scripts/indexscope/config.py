@@ -396,6 +396,15 @@ def _depth(value: Any, location: tuple[Any, ...]) -> int:
     return len(location)
 
 
+def write_resolved(configuration: Configuration, path: Path) -> None:
+    """Write the resolved configuration as YAML, every default filled in."""
+    text = yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("# The configuration in use, defaults filled in; written before work starts.\n" + text)
+    partial.replace(path)
+
+
 class Function(Model):
     """A function to instrument, from config/functions.yaml."""
 
