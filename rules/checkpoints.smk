@@ -12,7 +12,7 @@ rule make_checkpoint:
     benchmark:
         "results/benchmarks/make_checkpoint/{checkpoint}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/corpora.yaml"
     threads: 1
     resources:
         machine=1,

@@ -13,7 +13,7 @@ rule slice_dataset:
     benchmark:
         "results/benchmarks/slice_dataset/{corpus}/{documents}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/corpora.yaml"
     threads: 1
     resources:
         machine=1,

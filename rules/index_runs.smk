@@ -12,7 +12,7 @@ rule resolve_cell:
     benchmark:
         "results/benchmarks/resolve_cell/{system}.tsv"
     conda:
-        "../envs/analysis.yaml"
+        "../envs/corpora.yaml"
     threads: 1
     resources:
         machine=1,

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import tables
+from checkout import Checkout
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -124,6 +125,21 @@ def test_the_report_is_drawn_and_fetches_nothing(
         ".filter(each => each.offsetParent).map(each => each.getBoundingClientRect().right)"
     )
     assert max(boxes) <= width
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_report_of_a_real_run_is_drawn_and_fetches_nothing(
+    browser: webdriver.Chrome, finished: Checkout, width: int
+) -> None:
+    page = finished.path / "results" / "report.html"
+    open_page(browser, page, width, ALL_DRAWN)
+    for chart in CHARTS:
+        assert marks(browser, chart)["marks"] > 20
+    assert "12 completed" in browser.find_element(By.TAG_NAME, "body").text
+    assert browser.get_log("browser") == []
+    assert [url for url in requests(browser) if not url.startswith("data:")] == [page.as_uri()]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def test_a_mark_tells_its_numbers(browser: webdriver.Chrome, results: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,25 @@ def test_programs_explain_themselves(program: Path) -> None:
     else:
         assert done.returncode == 0, done.stderr
         assert "usage:" in done.stdout
+
+
+def test_a_stock_snakemake_can_plan() -> None:
+    """What the Snakefile imports of ours needs no package that Snakemake does not bring."""
+    packages = {
+        package["name"]: [each["name"] for each in package.get("dependencies", [])]
+        for package in tomllib.loads((SCRIPTS.parents[1] / "uv.lock").read_text())["package"]
+    }
+    brought: set[str] = set()
+    pending = ["snakemake"]
+    while pending:
+        name = pending.pop()
+        if name not in brought:
+            brought.add(name)
+            pending += packages[name]
+    third_party = {
+        module.split(".")[0]
+        for name in ("cells", "config", "environments", "run_record")
+        for module in imported(LIBRARY / f"{name}.py")
+    } - {*sys.stdlib_module_names, "__future__", "indexscope"}
+    assert third_party == {"pydantic", "yaml"}
+    assert {"pydantic", "pyyaml"} <= brought

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Checkout
+from checkout import Checkout
 
 CONFIGURATIONS = sorted(
     path.name

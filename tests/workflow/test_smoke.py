@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import Checkout
+from checkout import Checkout
 from indexscope import config, schemas
 
 pytestmark = pytest.mark.slow
@@ -208,6 +208,12 @@ def test_a_comment_starts_no_more_than_it_must(
 def test_an_edit_of_the_analysis_schedules_no_index_run(finished: Checkout, name: str) -> None:
     jobs = planned_after(finished, name, "\n# A comment.\n")
     assert jobs["report"] == 1
+    assert "index_collection" not in jobs
+
+
+def test_a_changed_lock_of_the_corpora_schedules_no_index_run(finished: Checkout) -> None:
+    jobs = planned_after(finished, "envs/corpora.yaml", "\n# A comment.\n")
+    assert jobs["slice_dataset"] == 1
     assert "index_collection" not in jobs
 
 

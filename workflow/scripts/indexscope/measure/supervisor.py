@@ -400,7 +400,10 @@ def _peak_moment(
     return {
         "tree_peak_seconds": round(at, 3),
         "tree_peak_moment": moment,
-        "index_peak_rss_mib": round(_tree_peak_between(curve_path, started, ended), 3),
+        # The curve rounds each process; a sum of it may pass the tree's own peak by that.
+        "index_peak_rss_mib": min(
+            round(_tree_peak_between(curve_path, started, ended), 3), round(sampler.tree_peak_kib / 1024, 3)
+        ),
     }
 
 

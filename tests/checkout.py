@@ -1,4 +1,4 @@
-"""The small real workflow, run once in a copy of this checkout; the tests look at it and edit the copy."""
+"""A copy of this checkout in which tests run the workflow as a user would."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 # Built environments are kept in the checkout, as `snakemake` itself keeps them.
 ENVIRONMENTS = REPOSITORY / ".snakemake" / "conda"
 
@@ -70,20 +68,3 @@ def parse_job_statistics(printed: str) -> dict[str, int]:
         jobs[words[0]] = int(words[1])
     jobs.pop("total", None)
     return jobs
-
-
-@pytest.fixture(scope="session")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A copy in which nothing has been run."""
-    return Checkout(tmp_path_factory.mktemp("checkout"))
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A copy in which the smoke configuration has been run for real."""
-    if shutil.which("c++") is None:
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing("needs a C++ compiler: apt-get install g++")
-    copy = Checkout(tmp_path_factory.mktemp("finished"))
-    copy.snakemake("--configfile", "config/smoke.yaml")
-    return copy
