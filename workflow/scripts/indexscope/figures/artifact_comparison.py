@@ -121,8 +121,8 @@ def _repeats(comparison: pd.DataFrame) -> str:
     same = comparison[system["left_run"] == system["right_run"]]
     if same.empty:
         return "No repeat of the same system was compared, so the noise floor is not known."
-    differing = (same["verdict"] != "equal").sum()
-    return f"Between repeats of the same system {differing} of {len(same)} artifacts are not bit-equal."
+    equal = (same["verdict"] == "equal").sum()
+    return f"Between repeats of the same system {equal} of {len(same)} artifacts are equal, bit for bit."
 
 
 def _heat_map(rows: pd.DataFrame, columns: list[str]) -> common.Chart:
