@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_workflow_catalog_entry_plans_the_same(checkout: Checkout) -> None:
     jobs = checkout.planned("--snakefile", "workflow/Snakefile")
     assert jobs.pop("everything") == 1
     assert {**jobs, "all": 1} == checkout.planned()
+
+
+@pytest.mark.parametrize("page", ["README.md", "config/README.md"])
+def test_examples_in_the_documentation_plan(checkout: Checkout, page: str) -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", (checkout.path / page).read_text(), re.DOTALL)
+    assert examples
+    for example in examples:
+        (checkout.path / "example.yaml").write_text(example)
+        assert checkout.planned("--configfile", "example.yaml")["index_collection"] > 3
 
 
 @pytest.mark.parametrize(
