@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,15 @@ def one_line_table(
     """A function of one line that adds `increment` MiB."""
     cells = {1: (entry, entry, 1), 2: (entry + increment, increment, 1)}
     return table(file, f"    def {name}(self):\n        {body}", cells, first=10, announced=announced)
+
+
+def reference_logs() -> list[Path]:
+    """The study's own logs, which are not ours to commit: a folder `reference/logs` beside the checkout, or
+    the one that INDEXSCOPE_REFERENCE_LOGS names. Without them the test is skipped."""
+    named = os.environ.get("INDEXSCOPE_REFERENCE_LOGS")
+    beside = sorted(Path(__file__).parents[3].glob("*/reference/logs"))
+    folder = Path(named) if named else next(iter(beside), None)
+    logs = sorted(folder.glob("*.txt")) if folder is not None else []
+    if not logs:
+        pytest.skip("no logs of the 2025-02-17 study: set INDEXSCOPE_REFERENCE_LOGS to their folder")
+    return logs

@@ -20,6 +20,7 @@ from profiler_logs import (
     INDEXER,
     RAGATOUILLE_INDEX,
     one_line_table,
+    reference_logs,
     run_table,
     table,
 )
@@ -379,14 +380,11 @@ def test_known_allocations_through_memory_profiler(tmp_path: Path) -> None:
 
 
 def test_published_cells_to_the_printed_digit() -> None:
-    named = os.environ.get("INDEXSCOPE_REFERENCE_LOGS")
-    folder = Path(named) if named else next(iter(sorted(REPO.parent.glob("*/reference/logs"))), None)
-    if folder is None or not folder.is_dir():
-        pytest.skip("no logs of the 2025-02-17 study: set INDEXSCOPE_REFERENCE_LOGS to their folder")
+    logs = reference_logs()
     with PUBLISHED.open(newline="") as file:
         published = list(csv.DictReader(file))
     compared = 0
-    for log in sorted(folder.glob("*.txt")):
+    for log in logs:
         found = re.match(r"(colbert|ragatouille)_(\d+)([kM])_(?:(True|False)_)?", log.name)
         assert found is not None
         documents = int(found[2]) * {"k": 1_000, "M": 1_000_000}[found[3]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from profiler_logs import (
     SINCE_0_60,
     Grammar,
     one_line_table,
+    reference_logs,
     run_table,
     table,
 )
@@ -348,14 +348,6 @@ def test_the_program_refuses_and_leaves_nothing(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"{bad} is not a log of memory_profiler")
     assert len(done.stderr.splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == [good, bad]
-
-
-def reference_logs() -> list[Path]:
-    named = os.environ.get("INDEXSCOPE_REFERENCE_LOGS")
-    folder = Path(named) if named else next(iter(sorted(REPO.parent.glob("*/reference/logs"))), None)
-    if folder is None or not folder.is_dir():
-        pytest.skip("no logs of the 2025-02-17 study: set INDEXSCOPE_REFERENCE_LOGS to their folder")
-    return sorted(folder.glob("*.txt"))
 
 
 def test_real_logs_by_fixed_columns() -> None:

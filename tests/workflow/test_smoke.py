@@ -106,9 +106,9 @@ def test_every_name_is_instrumented_in_every_process(finished: Checkout, system:
 
 def test_nothing_is_compiled_inside_a_run(finished: Checkout) -> None:
     for system in SYSTEMS:
-        for directory, record in run_records(finished, system, "*"):
-            printed = (directory / "stdout.log").read_text()
-            assert "Emitting ninja build file" not in printed
+        records = run_records(finished, system, "*")
+        assert len(records) >= 4
+        for _, record in records:
             # A compiler would be a process of the tree that announced no role and was large.
             assert record["memory"]["by_role"].get("other", 0) < 100
 
