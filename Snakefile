@@ -16,7 +16,8 @@ configfile: f"{workflow.current_basedir}/config/default.yaml"
 # The first rule is the default, also where another Snakefile includes this one.
 rule all:
     input:
-        "results/report.html",
+        # Known once the configuration has been read, below.
+        lambda wildcards: [f"{RESULTS}/report.html", *kept_files()],
     localrule: True
 
 
@@ -45,7 +46,7 @@ rule figures:
 
 rule tables:
     input:
-        expand("results/tables/{table}.parquet", table=TABLES),
+        [f"{RESULTS}/tables/{table}.parquet" for table in TABLES],
     localrule: True
 
 

@@ -8,11 +8,11 @@ rule dump_artifacts:
         run=f"{RUN}/run.json",
         index=f"{RUN}/index",
     output:
-        f"{RUN}/artifacts/manifest.json",
+        kept(directory(f"{RUN}/artifacts"), "indexes", "dumps"),
     log:
-        "results/logs/dump_artifacts/{system}/{documents}/{profiler}/{repeat}.log",
+        f"{RESULTS}/logs/dump_artifacts/{{system}}/{{documents}}/{{profiler}}/{{repeat}}.log",
     benchmark:
-        "results/benchmarks/dump_artifacts/{system}/{documents}/{profiler}/{repeat}.tsv"
+        f"{RESULTS}/benchmarks/dump_artifacts/{{system}}/{{documents}}/{{profiler}}/{{repeat}}.tsv"
     conda:
         lambda wildcards: f"../envs/{cell_of(wildcards).content['environment']}.yaml"
     threads: 1
@@ -25,4 +25,4 @@ rule dump_artifacts:
     message:
         "Dumping the artifacts of {params.directory}"
     shell:
-        "python {input.script} {params.directory} --output {output} > {log} 2>&1"
+        "python {input.script} {params.directory} --output {output}/manifest.json > {log} 2>&1"

@@ -18,6 +18,7 @@ sys.path.insert(0, str(SCRIPTS.resolve()))
 
 from indexscope import cells, environments
 from indexscope import config as configuration
+from indexscope.figures.catalog import FIGURES
 from indexscope.run_record import InputError
 
 # The locks are complete: pip, where conda calls it, must not look for more (ragatouille asks for faiss-cpu,
@@ -92,12 +93,14 @@ wildcard_constraints:
     repeat="[0-9]+",
 
 
+# What is content-addressed is shared by all campaigns; what is measured and made of it is not.
+RESULTS = f"results/campaigns/{SETTINGS.campaign}" if SETTINGS.campaign else "results"
 CORPUS = f"{SETTINGS.index_memory.corpus}-{configuration.digest(SETTINGS.corpora[SETTINGS.index_memory.corpus])}"
 CHECKPOINT = "{}-{}".format(
     SETTINGS.index_memory.checkpoint,
     configuration.digest(SETTINGS.checkpoints[SETTINGS.index_memory.checkpoint]),
 )
-RUN = "results/index_runs/{system}/{documents}/{profiler}/{repeat}"
+RUN = f"{RESULTS}/index_runs/{{system}}/{{documents}}/{{profiler}}/{{repeat}}"
 # (system, documents, profiler, repeat) → run directory
 RUNS = {
     run: RUN.format(
@@ -146,48 +149,67 @@ def python_files(folder):
 def measuring_files(wildcards):
     """All code that takes part in a run; an edit elsewhere must never schedule an index."""
     framework = cell_of(wildcards).content["framework"]
-    adapter = [
-        "frameworks/__init__.py",
-        "frameworks/plaid.py",
-        f"frameworks/{framework}.py",
-    ]
-    return library(*python_files("measure"), *adapter)
-
-
-# figure → the tables it is drawn from, in the order its program takes them
-FIGURES = {
-    "memory_over_time": ["runs", "memory_curve", "spans", "memory_comparison"],
-    "memory_by_function": ["runs", "spans", "memory_by_function"],
-    "peak_memory": ["runs", "memory_comparison"],
-    "artifact_comparison": ["artifact_comparison", "runs"],
-}
+    shared = cells.ADAPTERS[framework].EXTENSIONS
+    adapter = ["frameworks/__init__.py", f"frameworks/{framework}.py"]
+    return library(
+        *python_files("measure"),
+        *adapter,
+        *([f"frameworks/{shared}.py"] * bool(shared)),
+    )
 
 
 def figure_files(name=None):
     """The three files of one figure, or of all."""
     names = [name] if name else list(FIGURES)
     return [
-        f"results/figures/{figure}.{suffix}"
+        f"{RESULTS}/figures/{figure}.{suffix}"
         for figure in names
         for suffix in ("svg", "html", "csv")
     ]
 
 
 def figure_tables(name):
-    return [f"results/tables/{table}.parquet" for table in FIGURES[name]]
+    return [f"{RESULTS}/tables/{table}.parquet" for table in FIGURES[name].tables]
 
 
 def figure_code(name):
     return library(
         "schemas.py",
         "run_record.py",
+        "figures/catalog.py",
         "figures/common.py",
         "figures/files.py",
         f"figures/{name}.py",
     )
 
 
-CONFIGURATION = "results/configuration.yaml"
+def collection_of(wildcards):
+    """The documents that a run is given: a slice, or what it is when split beforehand."""
+    split_to = cell_of(wildcards).content["split_to"]
+    if split_to is None:
+        return f"results/slices/{CORPUS}/{wildcards.documents}.jsonl"
+    return f"results/passages/{CORPUS}/{wildcards.documents}-{split_to}.jsonl"
+
+
+def extensions_of(wildcards):
+    """The manifest of the compiled extensions that a run uses; nothing where its framework has none."""
+    name = cell_of(wildcards).extensions
+    return [] if name is None else f"results/extensions/{name}/manifest.json"
+
+
+def kept(path, *while_kept):
+    """An output that goes once it has been used, unless the configuration keeps it."""
+    return path if SETTINGS.keep in while_kept else temp(path)
+
+
+def kept_files():
+    """What is made to be kept, beside what results are made of: the dump of each run where its index goes."""
+    if SETTINGS.keep != "dumps":
+        return []
+    return [f"{run}/artifacts" for run in RUNS.values()]
+
+
+CONFIGURATION = f"{RESULTS}/configuration.yaml"
 
 
 onstart:

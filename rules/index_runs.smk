@@ -31,12 +31,14 @@ rule compile_extensions:
         # Ancient: the output is named by the digest of its settings, so an edit here leaves it as it is.
         script=ancient(SCRIPTS / "compile_extensions.py"),
     output:
-        "results/extensions/{environment}-{lock}-{device}/manifest.json",
+        "results/extensions/{extensions}-{environment}-{lock}-{device}/manifest.json",
     log:
-        "results/logs/compile_extensions/{environment}-{lock}-{device}.log",
+        "results/logs/compile_extensions/{extensions}-{environment}-{lock}-{device}.log",
     benchmark:
-        "results/benchmarks/compile_extensions/{environment}-{lock}-{device}.tsv"
+        "results/benchmarks/compile_extensions/{extensions}-{environment}-{lock}-{device}.tsv"
     wildcard_constraints:
+        extensions="[a-z0-9_]+",
+        environment="[a-z0-9_]+",
         lock="[0-9a-f]{8}",
         device="cpu|cuda",
     conda:
@@ -49,9 +51,9 @@ rule compile_extensions:
         mem_mb=3000,
         runtime=30,
     message:
-        "Compiling ColBERT's extensions in the environment {wildcards.environment}"
+        "Compiling the extensions of {wildcards.extensions} in the environment {wildcards.environment}"
     shell:
-        "python {input.script} --device {wildcards.device} --output {output} > {log} 2>&1"
+        "python {input.script} --of {wildcards.extensions} --device {wildcards.device} --output {output} > {log} 2>&1"
 
 
 rule index_collection:
@@ -62,22 +64,20 @@ rule index_collection:
         # Named by the digest of their settings: made again, they hold the same. (Where one of them is to be
         # made again, Snakemake 9.27 looks for other reasons to run only at the next start.)
         cell=ancient("results/cells/{system}.json"),
-        collection=ancient(f"results/slices/{CORPUS}/{{documents}}.jsonl"),
+        collection=lambda wildcards: ancient(collection_of(wildcards)),
         checkpoint=ancient(f"results/checkpoints/{CHECKPOINT}"),
-        extensions=lambda wildcards: ancient(
-            f"results/extensions/{cell_of(wildcards).extensions}/manifest.json"
-        ),
+        extensions=lambda wildcards: ancient(extensions_of(wildcards)),
     output:
         run=f"{RUN}/run.json",
         spans=f"{RUN}/spans.jsonl",
         curve=f"{RUN}/memory_curve.csv",
         memory_profiler=f"{RUN}/memory_profiler.log",
         printed=f"{RUN}/stdout.log",
-        index=directory(f"{RUN}/index"),
+        index=kept(directory(f"{RUN}/index"), "indexes"),
     log:
-        "results/logs/index_collection/{system}/{documents}/{profiler}/{repeat}.log",
+        f"{RESULTS}/logs/index_collection/{{system}}/{{documents}}/{{profiler}}/{{repeat}}.log",
     benchmark:
-        "results/benchmarks/index_collection/{system}/{documents}/{profiler}/{repeat}.tsv"
+        f"{RESULTS}/benchmarks/index_collection/{{system}}/{{documents}}/{{profiler}}/{{repeat}}.tsv"
     conda:
         lambda wildcards: f"../envs/{cell_of(wildcards).content['environment']}.yaml"
     threads: SETTINGS.measurement.threads
@@ -91,12 +91,16 @@ rule index_collection:
         runtime=lambda wildcards: 10 + SETTINGS.measurement.timeout_seconds // 60,
     params:
         directory=lambda wildcards, output: os.path.dirname(output.run),
-        extensions=lambda wildcards, input: os.path.dirname(input.extensions),
+        extensions=lambda wildcards, input: (
+            f"--extensions {os.path.dirname(input.extensions)}"
+            if input.extensions
+            else ""
+        ),
     message:
         "Indexing {wildcards.documents} documents: {wildcards.system}, profiler {wildcards.profiler}, "
         "repeat {wildcards.repeat}"
     shell:
         "python {input.script} --cell {input.cell} --collection {input.collection}"
-        " --checkpoint {input.checkpoint} --extensions {params.extensions}"
+        " --checkpoint {input.checkpoint} {params.extensions}"
         " --documents {wildcards.documents} --profiler {wildcards.profiler} --repeat {wildcards.repeat}"
         " --threads {threads} --output {params.directory} > {log} 2>&1"

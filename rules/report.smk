@@ -12,14 +12,14 @@ rule report:
                 if path.is_file()
             )
         ),
-        tables=expand("results/tables/{table}.parquet", table=TABLES),
+        tables=[f"{RESULTS}/tables/{table}.parquet" for table in TABLES],
         figures=figure_files(),
     output:
-        page="results/report.html",
+        page=f"{RESULTS}/report.html",
     log:
-        "results/logs/report.log",
+        f"{RESULTS}/logs/report.log",
     benchmark:
-        "results/benchmarks/report.tsv"
+        f"{RESULTS}/benchmarks/report.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1

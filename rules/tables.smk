@@ -7,11 +7,11 @@ rule tabulate_runs:
         library=library("schemas.py", "run_record.py", "analysis/run_directories.py"),
         runs=run_files("run.json"),
     output:
-        "results/tables/runs.parquet",
+        f"{RESULTS}/tables/runs.parquet",
     log:
-        "results/logs/tabulate_runs.log",
+        f"{RESULTS}/logs/tabulate_runs.log",
     benchmark:
-        "results/benchmarks/tabulate_runs.tsv"
+        f"{RESULTS}/benchmarks/tabulate_runs.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -23,10 +23,11 @@ rule tabulate_runs:
         labels=json.dumps(
             {name: system.label for name, system in SETTINGS.systems.items()}
         ),
+        campaign=f"--campaign {SETTINGS.campaign}" if SETTINGS.campaign else "",
     message:
         "Tabulating runs"
     shell:
-        "python {input.script} {input.runs} --labels {params.labels:q} --output {output} > {log} 2>&1"
+        "python {input.script} {input.runs} --labels {params.labels:q} {params.campaign} --output {output} > {log} 2>&1"
 
 
 rule tabulate_spans:
@@ -36,11 +37,11 @@ rule tabulate_spans:
         runs=run_files("run.json", "spans"),
         spans=run_files("spans.jsonl", "spans"),
     output:
-        "results/tables/spans.parquet",
+        f"{RESULTS}/tables/spans.parquet",
     log:
-        "results/logs/tabulate_spans.log",
+        f"{RESULTS}/logs/tabulate_spans.log",
     benchmark:
-        "results/benchmarks/tabulate_spans.tsv"
+        f"{RESULTS}/benchmarks/tabulate_spans.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -61,11 +62,11 @@ rule tabulate_memory_curve:
         runs=run_files("run.json"),
         curves=run_files("memory_curve.csv"),
     output:
-        "results/tables/memory_curve.parquet",
+        f"{RESULTS}/tables/memory_curve.parquet",
     log:
-        "results/logs/tabulate_memory_curve.log",
+        f"{RESULTS}/logs/tabulate_memory_curve.log",
     benchmark:
-        "results/benchmarks/tabulate_memory_curve.tsv"
+        f"{RESULTS}/benchmarks/tabulate_memory_curve.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -87,11 +88,11 @@ rule parse_memory_log:
         ),
         logs=run_files("memory_profiler.log", "memory_profiler"),
     output:
-        "results/tables/memory_profiler_lines.parquet",
+        f"{RESULTS}/tables/memory_profiler_lines.parquet",
     log:
-        "results/logs/parse_memory_log.log",
+        f"{RESULTS}/logs/parse_memory_log.log",
     benchmark:
-        "results/benchmarks/parse_memory_log.tsv"
+        f"{RESULTS}/benchmarks/parse_memory_log.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -116,11 +117,11 @@ rule tabulate_memory_by_function:
         ),
         logs=run_files("memory_profiler.log", "memory_profiler"),
     output:
-        "results/tables/memory_by_function.parquet",
+        f"{RESULTS}/tables/memory_by_function.parquet",
     log:
-        "results/logs/tabulate_memory_by_function.log",
+        f"{RESULTS}/logs/tabulate_memory_by_function.log",
     benchmark:
-        "results/benchmarks/tabulate_memory_by_function.tsv"
+        f"{RESULTS}/benchmarks/tabulate_memory_by_function.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -140,11 +141,11 @@ rule compare_memory:
         library=library("schemas.py", "run_record.py", "analysis/memory_comparison.py"),
         runs=rules.tabulate_runs.output,
     output:
-        "results/tables/memory_comparison.parquet",
+        f"{RESULTS}/tables/memory_comparison.parquet",
     log:
-        "results/logs/compare_memory.log",
+        f"{RESULTS}/logs/compare_memory.log",
     benchmark:
-        "results/benchmarks/compare_memory.tsv"
+        f"{RESULTS}/benchmarks/compare_memory.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -160,7 +161,7 @@ rule compare_memory:
 
 PAIRS = [
     {"pair": pair.name, "left": RUNS[left], "right": RUNS[right]}
-    for pair in SETTINGS.index_memory.artifact_pairs
+    for pair in configuration.artifact_pairs(SETTINGS)
     for left, right in configuration.pair_runs(pair, set(RUNS))
 ]
 
@@ -172,18 +173,14 @@ rule compare_artifacts:
             "schemas.py", "run_record.py", "artifacts/compare.py", "artifacts/dump.py"
         ),
         manifests=sorted(
-            {
-                f"{pair[side]}/artifacts/manifest.json"
-                for pair in PAIRS
-                for side in ("left", "right")
-            }
+            {f"{pair[side]}/artifacts" for pair in PAIRS for side in ("left", "right")}
         ),
     output:
-        "results/tables/artifact_comparison.parquet",
+        f"{RESULTS}/tables/artifact_comparison.parquet",
     log:
-        "results/logs/compare_artifacts.log",
+        f"{RESULTS}/logs/compare_artifacts.log",
     benchmark:
-        "results/benchmarks/compare_artifacts.tsv"
+        f"{RESULTS}/benchmarks/compare_artifacts.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from indexscope.checkpoints import CHECKPOINT_FILES, vocabulary, weights, write_checkpoint
-from indexscope.config import SyntheticCheckpointSettings, settings_from_json
+from indexscope.config import settings_from_json
 from indexscope.run_record import InputError
+from indexscope.settings.checkpoints import SyntheticCheckpointSettings
 from safetensors import safe_open
 from safetensors.numpy import load_file
 

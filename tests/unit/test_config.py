@@ -12,6 +12,7 @@ import pytest
 import yaml
 from indexscope import cells, config
 from indexscope.run_record import FORMAT
+from indexscope.settings import corpora, experiments
 
 REPOSITORY = Path(__file__).parents[2]
 DEFAULT = REPOSITORY / "config" / "default.yaml"
@@ -79,7 +80,7 @@ def test_a_change_of_the_models_is_seen_as_drift(tmp_path: Path) -> None:
         ),
         (
             {"index_memory": {"systems": ["splade"]}},
-            "index_memory.systems[0]: 'splade' is not defined; known are colbert, ragatouille_faiss_true",
+            "index_memory.systems[0]: 'splade' is not defined; known are colbert, colbert_in_process, rag",
         ),
         (
             {"index_memory": {"artifact_pairs": [{"name": "p", "left": "colbert", "right": "x"}]}},
@@ -120,11 +121,11 @@ def test_the_file_that_sets_a_key_is_named(tmp_path: Path) -> None:
 
 
 def test_run_matrix_has_each_run_once() -> None:
-    experiment = config.IndexMemory(
+    experiment = experiments.IndexMemory(
         systems=["a", "b"],
         grids=[
-            config.Grid(sizes=[10, 20], profilers=["none"]),
-            config.Grid(sizes=[10], profilers=["none", "spans"], repeats=2, systems=["a"]),
+            experiments.Grid(sizes=[10, 20], profilers=["none"]),
+            experiments.Grid(sizes=[10], profilers=["none", "spans"], repeats=2, systems=["a"]),
         ],
     )
     assert config.experiment_runs(experiment) == [
@@ -140,7 +141,7 @@ def test_run_matrix_has_each_run_once() -> None:
 
 def test_pairs_are_compared_at_each_size_that_has_both() -> None:
     runs = {("a", 10, "none", 1), ("a", 20, "none", 1), ("b", 20, "none", 1), ("b", 30, "none", 1)}
-    pair = config.ArtifactPair(name="p", left="a", right="b")
+    pair = experiments.ArtifactPair(name="p", left="a", right="b")
     assert list(config.pair_runs(pair, runs)) == [(("a", 20, "none", 1), ("b", 20, "none", 1))]
 
 
@@ -222,9 +223,9 @@ def test_what_makes_a_new_cell_and_what_does_not() -> None:
 
 
 def test_a_new_generation_of_the_corpus_makes_a_new_digest(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = config.digest(config.SyntheticCorpusSettings())
-    monkeypatch.setattr(config.SyntheticCorpusSettings, "generation", 2)
-    assert config.digest(config.SyntheticCorpusSettings()) != before
+    before = config.digest(corpora.SyntheticCorpusSettings())
+    monkeypatch.setattr(corpora.SyntheticCorpusSettings, "generation", 2)
+    assert config.digest(corpora.SyntheticCorpusSettings()) != before
 
 
 def test_reserved_memory_grows_with_the_collection() -> None:

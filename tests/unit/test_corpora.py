@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from indexscope.config import SyntheticCorpusSettings, settings_from_json
+from indexscope.config import settings_from_json
 from indexscope.corpora import slicing
 from indexscope.corpora.catalog import open_corpus
 from indexscope.corpora.lexicon import TERM_COUNT, general_words, terms, word_pieces
@@ -24,6 +24,7 @@ from indexscope.corpora.slicing import SLICE_SCHEMA, write_slice
 from indexscope.corpora.source import Document
 from indexscope.corpora.synthetic import BLOCK_DOCUMENTS, GROWTH_STARTS_AT, SyntheticCorpus
 from indexscope.run_record import InputError
+from indexscope.settings.corpora import SyntheticCorpusSettings
 
 PROGRAM = Path(__file__).parents[2] / "workflow" / "scripts" / "slice_dataset.py"
 # When this changes, raise SyntheticCorpusSettings.generation: old slices are then not taken for new ones.

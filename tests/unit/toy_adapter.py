@@ -7,7 +7,11 @@ def _observe(mib):  # type: ignore[no-untyped-def]
     return {"fact": "kmeans", "backend": "toy", "points": mib, "partitions": 1, "iterations": 2}
 
 
+SETTINGS = {}  # type: ignore[var-annotated]
+SETTINGS_MEANING = ""
 OBSERVERS = {("toy_framework", "inner"): _observe}
+PHASES = {("toy_framework", "outer"): "planning"}
+EXTENSIONS = None
 
 
 def prepare(run):  # type: ignore[no-untyped-def]

@@ -1,10 +1,11 @@
-"""Compile the C++/CUDA extensions that ColBERT otherwise compiles at first use, inside a measured run.
+"""Compile the C++/CUDA extensions that a framework otherwise compiles at first use, inside a measured run.
 
 Runs in the framework's environment. Needs a C++ compiler and ninja; on a GPU also nvcc.
 """
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import sys
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--of", required=True, help="module of indexscope.frameworks, such as plaid")
     parser.add_argument("--device", choices=["cpu", "cuda"], required=True)
     parser.add_argument(
         "--output", type=pathlib.Path, required=True, help="manifest (JSON) in the extensions' folder"
@@ -25,7 +27,7 @@ def main() -> None:
     missing = [program for program in needed if shutil.which(program) is None]
     if missing:
         sys.exit(
-            f"Compiling ColBERT's extensions needs {' and '.join(missing)} on the PATH; install it "
+            f"Compiling extensions needs {' and '.join(missing)} on the PATH; install it "
             "(Debian: apt-get install g++ ninja-build) or use conda, whose environments bring a compiler."
         )
     folder = args.output.resolve().parent
@@ -34,15 +36,10 @@ def main() -> None:
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-    from colbert.indexing.codecs.residual import ResidualCodec
-    from colbert.modeling.colbert import ColBERT
-
-    # Each loads what the device at hand needs, and nothing otherwise.
     try:
-        for owner in (ColBERT, ResidualCodec):
-            owner.try_load_torch_extensions(args.device == "cuda")
+        importlib.import_module(f"indexscope.frameworks.{args.of}").load_extensions(args.device == "cuda")
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"Compiling ColBERT's extensions for {args.device} failed: {error}")
+        sys.exit(f"Compiling the extensions of {args.of} for {args.device} failed: {error}")
 
     libraries = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()

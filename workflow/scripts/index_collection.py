@@ -17,7 +17,9 @@ def main() -> None:
     parser.add_argument("--cell", type=pathlib.Path, required=True, help="resolved cell (JSON)")
     parser.add_argument("--collection", required=True, help="documents as JSON lines: document_id, text")
     parser.add_argument("--checkpoint", required=True, help="folder of a ColBERT checkpoint")
-    parser.add_argument("--extensions", required=True, help="folder of compiled torch extensions")
+    parser.add_argument(
+        "--extensions", help="folder of compiled torch extensions, where the framework has any"
+    )
     parser.add_argument("--documents", type=int, required=True, help="number of documents in the collection")
     parser.add_argument("--profiler", choices=["none", "spans", "memory_profiler"], required=True)
     parser.add_argument("--repeat", type=int, required=True, help="number of this repeat, from 1")

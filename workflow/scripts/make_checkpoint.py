@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from indexscope.checkpoints import write_checkpoint
-from indexscope.config import SyntheticCheckpointSettings, settings_from_json
+from indexscope.config import settings_from_json
 from indexscope.run_record import InputError
+from indexscope.settings.checkpoints import SyntheticCheckpointSettings
 
 
 def main() -> None:

@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from indexscope.config import SyntheticCorpusSettings, settings_from_json
+from indexscope.config import settings_from_json
 from indexscope.corpora.catalog import open_corpus
 from indexscope.corpora.slicing import write_slice
 from indexscope.run_record import InputError
+from indexscope.settings.corpora import SyntheticCorpusSettings
 
 
 def main() -> None:

@@ -18,11 +18,12 @@ def main() -> None:
     parser.add_argument(
         "--labels", metavar="JSON", default="{}", help="names of systems for figures, as {SYSTEM: LABEL}"
     )
+    parser.add_argument("--campaign", metavar="NAME", help="the result set that these runs belong to")
     parser.add_argument("--output", type=Path, required=True, help="the table to write (Parquet)")
     arguments = parser.parse_args()
     try:
         paths = listed_paths(arguments.files, arguments.runs_from)
-        rows = run_rows(paths, read_labels(arguments.labels))
+        rows = run_rows(paths, read_labels(arguments.labels), arguments.campaign)
         schemas.write_table(rows, schemas.RUNS, arguments.output)
     except InputError as error:
         sys.exit(str(error))

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from indexscope.config import Configuration, Function, digest
+from indexscope.settings.systems import adapters
+
+ADAPTERS = adapters()
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,12 @@ class Cell:
         return f"{self.system}-{self.digest}"
 
     @property
-    def extensions(self) -> str:
-        """Folder name of the compiled extensions that this cell uses."""
-        return "{environment}-{lock_digest}-{device}".format(**self.content)
+    def extensions(self) -> str | None:
+        """Folder name of the compiled extensions that this cell uses; None when its framework has none."""
+        compiled_by = ADAPTERS[self.content["framework"]].EXTENSIONS
+        if compiled_by is None:
+            return None
+        return f"{compiled_by}-" + "{environment}-{lock_digest}-{device}".format(**self.content)
 
 
 def resolve(
@@ -45,6 +51,7 @@ def resolve(
     content = {
         "framework": system.framework,
         "environment": system.environment,
+        "split_to": system.split_to,
         "settings": system.settings.model_dump(mode="json"),
         "lock_digest": lock_digest,
         "functions": [function.model_dump(mode="json") for function in functions],

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from indexscope.config import SyntheticCheckpointSettings
 from indexscope.corpora.lexicon import word_pieces
 from indexscope.run_record import InputError
+from indexscope.settings.checkpoints import SyntheticCheckpointSettings
 
 MAX_POSITIONS = 512
 # The vocabulary begins as BERT's: same identifiers of the special tokens and of ColBERT's markers.

@@ -27,6 +27,7 @@ RUN_KEY = [
 RUNS = pa.schema(
     [
         *RUN_KEY,
+        pa.field("campaign", pa.string()),  # the configuration's; null when it names none
         pa.field("label", pa.string()),  # the system's name for figures
         pa.field("framework", pa.string(), nullable=False),
         pa.field("environment", pa.string(), nullable=False),
@@ -47,10 +48,17 @@ RUNS = pa.schema(
         pa.field("kmeans_backend", pa.string()),  # the backend of the attempt that made the index
         pa.field("kmeans_points", pa.int64()),
         pa.field("kmeans_attempts", pa.int64()),
+        pa.field("kmeans_failures", pa.string()),  # backend and error of each attempt that failed
         pa.field("index_size_mib", pa.float64()),
         # Measured from outside.
         pa.field("wall_seconds", pa.float64()),  # worker start to exit
         pa.field("index_seconds", pa.float64()),  # the framework's own index call
+        # Phases of the last attempt, under every profiler: two clock readings each.
+        pa.field("planning_seconds", pa.float64()),  # sampling and encoding the sample, setup
+        pa.field("training_seconds", pa.float64()),  # k-means and the residual codec
+        pa.field("encoding_seconds", pa.float64()),  # encoding, compressing and saving all passages
+        pa.field("finalizing_seconds", pa.float64()),  # building the IVF
+        pa.field("seconds_per_25k_passages", pa.float64()),  # of encoding
         pa.field("tree_peak_rss_mib", pa.float64()),  # maximum over samples of the sum over processes
         pa.field("tree_peak_moment", pa.string()),  # start-up, index call, child exit, exit
         pa.field("index_peak_rss_mib", pa.float64()),  # the same sum, while the framework's index call ran
@@ -75,6 +83,7 @@ RUNS = pa.schema(
         pa.field("cpu_model", pa.string()),
         pa.field("cpu_count", pa.int64()),
         pa.field("memory_total_mib", pa.float64()),
+        pa.field("gpu_model", pa.string()),  # the first GPU that the run could use
         pa.field("kernel", pa.string()),
         pa.field("lock_digest", pa.string()),
         pa.field("git_commit", pa.string()),
@@ -198,6 +207,18 @@ ARTIFACT_COMPARISON = pa.schema(
         pa.field("verdict", pa.string(), nullable=False),
     ]
 )
+
+
+# Every table under results/tables, by its file's name.
+TABLES = {
+    "runs": RUNS,
+    "spans": SPANS,
+    "memory_curve": MEMORY_CURVE,
+    "memory_profiler_lines": MEMORY_PROFILER_LINES,
+    "memory_by_function": MEMORY_BY_FUNCTION,
+    "memory_comparison": MEMORY_COMPARISON,
+    "artifact_comparison": ARTIFACT_COMPARISON,
+}
 
 
 def write_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, path: Path) -> None:

@@ -40,8 +40,14 @@ _SOURCES: dict[str, tuple[str, ...]] = {
             "kmeans_backend",
             "kmeans_points",
             "kmeans_attempts",
+            "kmeans_failures",
             "index_size_mib",
             "index_seconds",
+            "planning_seconds",
+            "training_seconds",
+            "encoding_seconds",
+            "finalizing_seconds",
+            "seconds_per_25k_passages",
         )
     },
     **{
@@ -121,7 +127,9 @@ def read_labels(text: str) -> dict[str, str]:
     return labels
 
 
-def run_rows(paths: Iterable[Path], labels: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def run_rows(
+    paths: Iterable[Path], labels: Mapping[str, str], campaign: str | None = None
+) -> Iterator[dict[str, Any]]:
     """One row of schemas.RUNS for each run.json; `labels` names systems for figures, null where it has none.
 
     Raises:
@@ -130,10 +138,12 @@ def run_rows(paths: Iterable[Path], labels: Mapping[str, str]) -> Iterator[dict[
     for path in paths:
         record = read_run_record(path)
         identity = RunIdentity.of(record["run"], path)
-        row = identity.columns() | {"label": labels.get(identity.system)}
+        row = identity.columns() | {"label": labels.get(identity.system), "campaign": campaign}
         row |= {column: _value(record, keys) for column, keys in _SOURCES.items()}
         row["faiss_version"] = _faiss_version(record)
         row["started_at"] = _started_at(record, path)
+        gpus = _value(record, ("hardware", "gpus"))
+        row["gpu_model"] = gpus[0].split(",")[0] if gpus else None
         for field in schemas.RUNS:
             _check(row[field.name], field, path)
         yield row

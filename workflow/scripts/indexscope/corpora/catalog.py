@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from indexscope.config import SyntheticCorpusSettings
 from indexscope.corpora.source import CorpusSource
 from indexscope.corpora.synthetic import SyntheticCorpus
+from indexscope.settings.corpora import SyntheticCorpusSettings
 
 
 def open_corpus(settings: SyntheticCorpusSettings) -> CorpusSource:

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from indexscope.config import SyntheticCorpusSettings
 from indexscope.corpora.lexicon import TERM_COUNT, general_words, terms
 from indexscope.corpora.source import Document
+from indexscope.settings.corpora import SyntheticCorpusSettings
 
 # Documents are drawn in blocks, each from its own random stream: fast, and independent of how many are asked.
 BLOCK_DOCUMENTS = 1024

@@ -1,14 +1,11 @@
-"""From tables to files: what a `plot_NAME.py` program does apart from drawing."""
+"""From tables to files: what plot.py does apart from drawing."""
 
 from __future__ import annotations
 
-import argparse
 import functools
 import html
 import json
 import re
-import sys
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -135,34 +132,6 @@ def read_specification(page: Path) -> dict[str, Any]:
         raise InputError(f"{page}: holds no figure of IndexScope; delete it or draw it anew")
     specification: dict[str, Any] = json.loads(reader.text)
     return specification
-
-
-def main(description: str | None, draw: Callable[..., Figure], **tables: pa.Schema) -> None:
-    """The command line of a figure: read `tables` in the order given, `draw` them, save.
-
-    Args:
-        description: the program's docstring, shown by `--help`.
-        draw: takes one data frame for each of `tables`.
-        tables: the schema of each table, by the table's name.
-    """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for name in tables:
-        parser.add_argument(name, type=Path, metavar=f"{name}.parquet", help=f"the table {name}")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="NAME",
-        help="path without suffix; NAME.svg, NAME.html and NAME.csv (the rows drawn) are written",
-    )
-    arguments = parser.parse_args()
-    try:
-        frames = [read_table(getattr(arguments, name), schema) for name, schema in tables.items()]
-    except InputError as error:
-        sys.exit(str(error))
-    save(draw(*frames), arguments.output)
 
 
 def _rounded(svg: str) -> str:

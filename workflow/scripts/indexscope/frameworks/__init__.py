@@ -1,10 +1,27 @@
 """Adapters: what to call in each framework, what to observe, and what was resolved.
 
-An adapter is one module, named as `framework:` in the configuration. It imports its framework inside
-`prepare` only, never at its top level, and has:
+An adapter is one module, named as `framework:` in the configuration; docs/extending.md shows one. It imports its
+framework inside `prepare` and `load_extensions` only, never at its top level, and has:
 
+* `SETTINGS`: {name: Setting}, what `settings:` of a system may hold; `SETTINGS_MEANING` says what they are.
 * `OBSERVERS`: {(module, qualname): function of the call's arguments → facts to record}; the call goes on after.
+* `PHASES`: {(module, qualname): name}, the functions whose wall time is recorded, whatever the profiler.
+* `EXTENSIONS`: the module here whose `load_extensions(cuda)` compiles what is compiled at first use; None if
+  nothing is.
 * `prepare(run)`: imports the framework and returns `build(document_ids, texts)`, which makes the index and
   returns its path.
 * `resolve(index_path)`: what the framework really did, from the files of the finished index.
 """
+
+from __future__ import annotations
+
+from typing import Any, Dict, NamedTuple, Optional
+
+
+class Setting(NamedTuple):
+    """One setting of a framework: its type and default, what it means, and bounds such as {"gt": 0}."""
+
+    type: Any
+    default: Any
+    description: str
+    bounds: Optional[Dict[str, Any]] = None

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Literal, Optional
 
-from . import plaid
+from . import Setting, plaid
 
+SETTINGS_MEANING = "What the study passed to ColBERTConfig; an empty value keeps the library's default."
+SETTINGS = {
+    "in_process": Setting(
+        bool,
+        False,
+        "false: ColBERT starts a child process, as it does by default; true: it works in process",
+    ),
+    "like_ragatouille": Setting(
+        bool,
+        False,
+        "nbits, index_bsize and kmeans_niters as RAGatouille sets them for this number of passages, where empty",
+    ),
+    "doc_maxlen": Setting(Optional[int], None, "tokens of a passage that are kept", {"gt": 4}),
+    "nbits": Setting(Optional[Literal[1, 2, 4]], None, "bits per dimension of a residual"),
+    "index_bsize": Setting(Optional[int], None, "passages per encoder batch", {"gt": 0}),
+    "kmeans_niters": Setting(Optional[int], None, "k-means iterations", {"gt": 0}),
+}
 OBSERVERS = plaid.OBSERVERS
+PHASES = plaid.PHASES
+EXTENSIONS = "plaid"
 resolve = plaid.resolve
 
 
@@ -19,14 +38,16 @@ def prepare(run: Dict[str, Any]) -> Callable[[List[str], List[str]], str]:
     from colbert import Indexer
     from colbert.infra import ColBERTConfig, Run, RunConfig
 
-    settings = dict(run["settings"])
+    settings = {name: value for name, value in run["settings"].items() if value is not None}
     in_process = settings.pop("in_process")
-    config = ColBERTConfig(**{name: value for name, value in settings.items() if value is not None})
+    like_ragatouille = settings.pop("like_ragatouille")
     run_config = RunConfig(nranks=1, index_root=run["index_root"])
     if in_process:
         run_config.configure(avoid_fork_if_possible=True)
 
     def build(document_ids: List[str], texts: List[str]) -> str:
+        chosen = plaid.ragatouille_choice(len(texts)) if like_ragatouille else {}
+        config = ColBERTConfig(**{**chosen, **settings})
         with Run().context(run_config):
             indexer = Indexer(checkpoint=run["checkpoint"], config=config)
             path: str = indexer.index(name="index", collection=texts)

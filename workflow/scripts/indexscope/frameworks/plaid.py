@@ -33,10 +33,41 @@ def observe_torch_kmeans(
     }
 
 
+# Phases of CollectionIndexer.run, which the study could not tell apart from each other's time.
+PHASES = {
+    ("colbert.indexing.collection_indexer", "CollectionIndexer.setup"): "planning",
+    ("colbert.indexing.collection_indexer", "CollectionIndexer.train"): "training",
+    ("colbert.indexing.collection_indexer", "CollectionIndexer.index"): "encoding",
+    ("colbert.indexing.collection_indexer", "CollectionIndexer.finalize"): "finalizing",
+}
+
 OBSERVERS = {
     ("colbert.indexing.collection_indexer", "compute_faiss_kmeans"): observe_faiss_kmeans,
     ("ragatouille.models.torch_kmeans", "compute_pytorch_kmeans"): observe_torch_kmeans,
 }
+
+
+def load_extensions(cuda: bool) -> None:
+    """Load ColBERT's C++/CUDA extensions, which compiles what is not compiled yet.
+
+    Raises:
+        RuntimeError, OSError, subprocess.CalledProcessError: the compiler failed.
+    """
+    from colbert.indexing.codecs.residual import ResidualCodec
+    from colbert.modeling.colbert import ColBERT
+
+    # Each loads what the device at hand needs, and nothing otherwise.
+    for owner in (ColBERT, ResidualCodec):
+        owner.try_load_torch_extensions(cuda)
+
+
+def ragatouille_choice(passages: int) -> Dict[str, int]:
+    """What RAGatouille 0.0.9 sets by the number of passages, its batch size included.
+
+    Source: ragatouille/models/index.py, PLAIDModelIndex.build.
+    """
+    iterations = 4 if passages > 100_000 else 10 if passages > 50_000 else 20
+    return {"nbits": 4 if passages < 10_000 else 2, "index_bsize": 32, "kmeans_niters": iterations}
 
 
 def resolve(index_path: str) -> Dict[str, Any]:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
-from . import plaid
+from . import Setting, plaid
 
+SETTINGS_MEANING = "Arguments of RAGPretrainedModel.index; an empty value keeps the library's default."
+SETTINGS = {
+    "use_faiss": Setting(Optional[bool], None, "k-means by faiss; below 75,000 passages false means PyTorch"),
+    "split_documents": Setting(Optional[bool], None, "split documents longer than max_document_length"),
+    "max_document_length": Setting(Optional[int], None, "tokens of a passage after splitting", {"gt": 4}),
+    "bsize": Setting(Optional[int], None, "passages per encoder batch", {"gt": 0}),
+}
 OBSERVERS = plaid.OBSERVERS
+PHASES = plaid.PHASES
+EXTENSIONS = "plaid"
 resolve = plaid.resolve
 
 

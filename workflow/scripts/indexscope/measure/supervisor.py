@@ -54,7 +54,7 @@ class Paths(NamedTuple):
 
     collection: str  # JSON lines
     checkpoint: str
-    extensions: str  # TORCH_EXTENSIONS_DIR
+    extensions: Optional[str]  # TORCH_EXTENSIONS_DIR
     output: str  # the run directory
 
 
@@ -116,6 +116,7 @@ def _measure(
     specification = {
         "framework": cell["framework"],
         "settings": cell["settings"],
+        "split_to": cell.get("split_to"),
         "functions": cell["functions"],
         "profiler": profiler,
         "documents": documents,
@@ -169,6 +170,9 @@ def _measure(
         adapter = importlib.import_module("indexscope.frameworks." + cell["framework"])
         resolved.update(adapter.resolve(os.path.join(directory, "index")))
         resolved["index_seconds"] = round(indexed["ended_seconds"] - indexed["started_seconds"], 3)
+        if resolved.get("encoding_seconds") and resolved.get("passages"):
+            per_passage = resolved["encoding_seconds"] / resolved["passages"]
+            resolved["seconds_per_25k_passages"] = round(25000 * per_passage, 3)
         resolved["index_size_mib"] = round(_size(os.path.join(directory, "index")) / 2**20, 3)
     return {
         "format": FORMAT,
@@ -192,7 +196,8 @@ def _measure(
         "memory": {**_memory(sampler, roles, events), **_peak_moment(sampler, indexed, curve_path)},
         "processes": _processes(sampler, roles),
         "instrumented": _instrumented(events),
-        "attempts": [_without(event, "event") for event in events if event.get("fact") == "kmeans"],
+        "attempts": _attempts(events),
+        "phases": [_without(event, "event") for event in events if event["event"] == "phase"],
         "versions": _versions(),
         "hardware": {**proc.hardware(), "gpus": _gpus(cell["device"])},
         "threads": cell["threads"],
@@ -208,7 +213,8 @@ def _environment(cell: Dict[str, Any], paths: Paths, specification_path: str) ->
     environment = dict(os.environ)
     environment[worker.SPECIFICATION] = specification_path
     environment.pop(worker.PARENT, None)
-    environment["TORCH_EXTENSIONS_DIR"] = os.path.abspath(paths.extensions)
+    if paths.extensions is not None:
+        environment["TORCH_EXTENSIONS_DIR"] = os.path.abspath(paths.extensions)
     # Checkpoints are local files: without this every load waits on retries of the hub.
     environment["HF_HUB_OFFLINE"] = "1"
     environment["PYTHONUNBUFFERED"] = "1"  # what was printed before a kill is kept
@@ -344,9 +350,15 @@ def _observed_settings(
     cell: Dict[str, Any], events: List[Dict[str, Any]], roles: Dict[int, Dict[str, Any]]
 ) -> Dict[str, Any]:
     """Resolved settings that are known even when no index came of the run."""
-    kmeans = [event for event in events if event.get("fact") == "kmeans"]
+    kmeans = _attempts(events)
     last = kmeans[-1] if kmeans else {}
+    seconds = {
+        event["phase"]: event["ended_seconds"] - event["started_seconds"]
+        for event in events
+        if event["event"] == "phase" and event["completed"]
+    }
     return {
+        **{phase + "_seconds": round(duration, 3) for phase, duration in seconds.items()},
         "device": cell["device"],
         "process_model": "child process"
         if any(process["role"] == "worker" for process in roles.values())
@@ -356,7 +368,32 @@ def _observed_settings(
         "kmeans_points": last.get("points"),
         "kmeans_iterations": last.get("iterations"),
         "kmeans_attempts": len(kmeans),
+        "kmeans_failures": "; ".join(
+            "%(backend)s: %(failure)s" % attempt for attempt in kmeans if "failure" in attempt
+        )
+        or None,
     }
+
+
+def _attempts(events: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Each k-means that was begun, in order; with `failure`, and its outcome's name, where it failed."""
+    attempts: List[Dict[str, Any]] = []
+    for event in events:
+        if event.get("fact") != "kmeans":
+            continue
+        if event["event"] == "observed":
+            attempts.append(_without(event, "event"))
+        elif attempts:
+            text = "%(type)s: %(message)s" % event
+            attempts[-1]["failure"] = text
+            attempts[-1]["outcome"] = (
+                "out_of_memory_cuda"
+                if _CUDA_MEMORY.search(text)
+                else "out_of_memory_host"
+                if _HOST_MEMORY.search(text)
+                else "failed"
+            )
+    return attempts
 
 
 def _memory(

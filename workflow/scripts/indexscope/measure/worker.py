@@ -46,6 +46,10 @@ def prepare(main_name: str) -> None:
         instrument.Target(module, qualname, functools.partial(_observe, observer, events))
         for (module, qualname), observer in adapter.OBSERVERS.items()
     ]
+    targets += [
+        instrument.Target(module, qualname, functools.partial(_time, phase, run["start_ns"], events))
+        for (module, qualname), phase in adapter.PHASES.items()
+    ]
 
     def report(module: str, qualname: str, patched: bool) -> None:
         events.record(event="instrumented", role=role, module=module, qualname=qualname, patched=patched)
@@ -59,7 +63,9 @@ def main() -> None:
         run = json.load(file)
     events = records.Appender(run["events"])
     try:
-        document_ids, texts = _read_collection(run["collection"], run["documents"])
+        # Split beforehand, a document is several rows.
+        rows = 0 if run["split_to"] else run["documents"]
+        document_ids, texts = _read_collection(run["collection"], rows)
         adapter = importlib.import_module("indexscope.frameworks." + run["framework"])
         build = adapter.prepare(run)
         started = time.monotonic_ns()
@@ -90,7 +96,7 @@ def _read_collection(path: str, documents: int) -> Tuple[List[str], List[str]]:
             document = json.loads(line)
             document_ids.append(document["document_id"])
             texts.append(document["text"])
-    if len(texts) != documents:
+    if documents and len(texts) != documents:
         raise ValueError("%s: %d documents instead of %d" % (path, len(texts), documents))
     return document_ids, texts
 
@@ -144,10 +150,49 @@ def _observe(
 
     @functools.wraps(function)
     def observed(*args: Any, **kwargs: Any) -> Any:
-        events.record(event="observed", process_id=os.getpid(), **observer(*args, **kwargs))
-        return function(*args, **kwargs)
+        facts = observer(*args, **kwargs)
+        events.record(event="observed", process_id=os.getpid(), **facts)
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            # A framework may swallow it and try again: what failed is a result too.
+            events.record(
+                event="observed_failure",
+                process_id=os.getpid(),
+                fact=facts["fact"],
+                type=type(error).__name__,
+                message=str(error)[:500],
+            )
+            raise
 
     return observed
+
+
+def _time(
+    phase: str, start_ns: int, events: records.Appender, function: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Note when a phase began and ended; two clock readings, whatever the profiler."""
+
+    @functools.wraps(function)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        started = time.monotonic_ns()
+        completed = False
+        try:
+            result = function(*args, **kwargs)
+            completed = True
+            return result
+        finally:
+            ended = time.monotonic_ns()
+            events.record(
+                event="phase",
+                process_id=os.getpid(),
+                phase=phase,
+                started_seconds=(started - start_ns) / 1e9,
+                ended_seconds=(ended - start_ns) / 1e9,
+                completed=completed,
+            )
+
+    return timed
 
 
 def run_program(main_name: str) -> None:

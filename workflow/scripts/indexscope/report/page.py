@@ -13,12 +13,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from indexscope.figures import common, files
+from indexscope.figures.catalog import FIGURES
 from indexscope.run_record import InputError
 
 from . import facts
 
 # The order in which the page shows figures; others follow by name.
-_ORDER = ["peak_memory", "memory_over_time", "memory_by_function", "artifact_comparison"]
+_ORDER = list(FIGURES)
 # Whose titles are the main findings; at most three are told.
 _FINDINGS = ["peak_memory", "memory_by_function", "artifact_comparison"]
 

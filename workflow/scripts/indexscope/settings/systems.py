@@ -1,0 +1,82 @@
+"""What builds an index: one model for each framework, made from what its adapter says of its settings.
+
+An adapter is a module of `indexscope.frameworks`; one that is added there can be named in a configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+from pydantic import Field, TypeAdapter, create_model
+
+from indexscope import frameworks
+
+from .base import Model, Name
+
+
+class System(Model):
+    """A framework, its environment and its settings."""
+
+    framework: str
+    environment: Name = Field(description="name of a locked environment, envs/NAME.yaml")
+    label: str = Field(description="name in figures and tables that people read")
+    split_to: int | None = Field(
+        None,
+        gt=4,
+        description="tokens: documents are split beforehand, as RAGatouille splits them; empty: whole documents",
+    )
+    settings: Model
+
+
+def adapters() -> dict[str, Any]:
+    """Framework → its adapter module, for every adapter in `indexscope.frameworks`."""
+    names = sorted(path.stem for path in Path(frameworks.__path__[0]).glob("*.py") if path.stem != "__init__")
+    modules = {name: importlib.import_module(f"{frameworks.__name__}.{name}") for name in names}
+    return {name: module for name, module in modules.items() if hasattr(module, "prepare")}
+
+
+def _model_of(framework: str, adapter: Any) -> type[System]:
+    title = framework.title().replace("_", "")
+    fields: dict[str, Any] = {
+        name: (
+            setting.type,
+            Field(setting.default, description=setting.description, **(setting.bounds or {})),
+        )
+        for name, setting in adapter.SETTINGS.items()
+    }
+    settings = create_model(
+        f"{title}Settings", __base__=Model, __doc__=adapter.SETTINGS_MEANING, __module__=__name__, **fields
+    )
+    inherited = {
+        name: (field.annotation, field)
+        for name, field in System.model_fields.items()
+        if name not in ("framework", "settings")
+    }
+    ordered: dict[str, Any] = {
+        "framework": (Literal[framework], Field()),
+        **inherited,
+        "settings": (settings, settings()),
+    }
+    return create_model(
+        f"{title}System", __base__=System, __doc__=(adapter.__doc__ or "").splitlines()[0], **ordered
+    )
+
+
+SYSTEMS = {framework: _model_of(framework, adapter) for framework, adapter in adapters().items()}
+if TYPE_CHECKING:
+    AnySystem = System
+else:
+    AnySystem = Annotated[Union[tuple(SYSTEMS.values())], Field(discriminator="framework")]  # noqa: UP007
+
+
+def system(values: Mapping[str, Any]) -> System:
+    """The system that `values` describe.
+
+    Raises:
+        pydantic.ValidationError: a value is wrong.
+    """
+    validated: System = TypeAdapter(AnySystem).validate_python(values)
+    return validated
