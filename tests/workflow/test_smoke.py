@@ -17,15 +17,7 @@ from indexscope import config, schemas
 pytestmark = pytest.mark.slow
 
 SYSTEMS = ["colbert", "ragatouille_faiss_false", "ragatouille_faiss_true"]
-SCHEMAS = {
-    "runs": schemas.RUNS,
-    "spans": schemas.SPANS,
-    "memory_curve": schemas.MEMORY_CURVE,
-    "memory_profiler_lines": schemas.MEMORY_PROFILER_LINES,
-    "memory_by_function": schemas.MEMORY_BY_FUNCTION,
-    "memory_comparison": schemas.MEMORY_COMPARISON,
-    "artifact_comparison": schemas.ARTIFACT_COMPARISON,
-}
+FAIR_PAIRS = [("colbert_fair", "ragatouille_faiss_true"), ("colbert_whole", "ragatouille_whole")]
 
 
 def table(checkout: Checkout, name: str) -> list[dict[str, Any]]:
@@ -38,16 +30,16 @@ def run_records(checkout: Checkout, system: str, profiler: str) -> list[tuple[Pa
     return [(path.parent, json.loads(path.read_text())) for path in paths]
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", schemas.TABLES)
 def test_every_table_has_rows_of_its_schema(finished: Checkout, name: str) -> None:
     read = pq.read_table(finished.path / f"results/tables/{name}.parquet")
-    assert read.schema.equals(SCHEMAS[name])
+    assert read.schema.equals(schemas.TABLES[name])
     assert read.num_rows > 0
 
 
 def test_every_run_completed(finished: Checkout) -> None:
     rows = table(finished, "runs")
-    assert len(rows) == 12
+    assert len(rows) == 17
     assert {row["outcome"] for row in rows} == {"completed"}
     assert {row["documents"] for row in rows} == {120}
     for row in rows:
@@ -68,6 +60,49 @@ def test_resolved_settings_are_what_really_ran(finished: Checkout) -> None:
         assert (row["process_model"], row["kmeans_backend"]) == ("in process", backend)
         assert (row["nbits"], row["index_bsize"], row["kmeans_iterations"]) == (4, 32, 20)  # its own choices
         assert row["passages"] > 120  # it splits
+
+
+@pytest.mark.parametrize(("left", "right"), FAIR_PAIRS)
+def test_a_fair_pair_does_equal_work_and_makes_equal_indexes(
+    finished: Checkout, left: str, right: str
+) -> None:
+    by_system = {row["system"]: row for row in table(finished, "runs") if row["repeat"] == 1}
+    must_be_equal = [
+        *(
+            "environment",
+            "process_model",
+            "passages",
+            "embeddings",
+            "partitions",
+            "dim",
+            "nbits",
+            "doc_maxlen",
+        ),
+        *("index_bsize", "kmeans_iterations", "kmeans_backend", "kmeans_points", "kmeans_attempts", "device"),
+        *("python_version", "torch_version", "transformers_version", "faiss_version", "colbert_version"),
+    ]
+    sides = [{name: by_system[system][name] for name in must_be_equal} for system in (left, right)]
+    assert sides[0] == sides[1]
+    assert None not in sides[0].values()
+    pairs = {
+        (row["left_run"].split("-")[0], row["right_run"].split("-")[0]): []
+        for row in table(finished, "artifact_comparison")
+    }
+    for row in table(finished, "artifact_comparison"):
+        pairs[row["left_run"].split("-")[0], row["right_run"].split("-")[0]].append(row["verdict"])
+    verdicts = pairs.get((left, right)) or pairs[right, left]
+    assert verdicts == ["equal"] * 9
+
+
+def test_phases_are_timed_in_every_run(finished: Checkout) -> None:
+    phases = ["planning_seconds", "training_seconds", "encoding_seconds", "finalizing_seconds"]
+    for row in table(finished, "runs"):
+        seconds = [row[phase] for phase in phases]
+        assert min(seconds) > 0
+        assert sum(seconds) < row["index_seconds"]
+        assert row["seconds_per_25k_passages"] == pytest.approx(
+            25_000 * row["encoding_seconds"] / row["passages"], abs=0.001
+        )
 
 
 def test_published_functions_have_spans_in_the_process_that_runs_them(finished: Checkout) -> None:
@@ -135,7 +170,7 @@ def test_memory_profiler_and_curve_tell_of_the_same_process(finished: Checkout) 
 
 
 def test_a_repeat_gives_the_same_artifacts(finished: Checkout) -> None:
-    rows = [row for row in table(finished, "artifact_comparison") if row["pair"] == "ColBERT repeated"]
+    rows = [row for row in table(finished, "artifact_comparison") if row["pair"] == "ColBERT: repeated"]
     assert {row["name"] for row in rows} == {
         *("codes", "residuals", "ivf", "ivf_lengths", "avg_residual"),
         *("bucket_cutoffs", "bucket_weights", "centroids", "doclens"),
