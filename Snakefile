@@ -6,11 +6,21 @@
 # figures           results/figures/*.svg, *.html, *.csv
 # tables            results/tables/*.parquet
 # index_runs        results/index_runs/{system}/{size}/{profiler}/{repeat}/ (the measured runs, no analysis)
+# doctor            nothing: checks this machine, one thing a line with its remedy
+# published_figures results/published/: the published study's tables, sentences and figures, checked against its
+#                   logs; needs no run and no framework (docs/published.md)
+# archive           results/archive.zip: all of it without hostnames and paths; `--config archive=FILE` draws it
+# trends            results/trends/: campaigns side by side, and what changed between them; starts no run
+#                   (both: docs/campaigns.md)
 #
 # Configuration: config/README.md. Results: results/README.md. Each rule's program is under workflow/scripts/.
 
 
 configfile: f"{workflow.current_basedir}/config/default.yaml"
+
+
+# What `snakemake --report report.zip` says first.
+report: "rules/captions/workflow.rst"
 
 
 # The first rule is the default, also where another Snakefile includes this one.
@@ -23,13 +33,28 @@ rule all:
 
 # One file per stage, in the order of the flow.
 include: "rules/common.smk"
-include: "rules/corpora.smk"
-include: "rules/checkpoints.smk"
-include: "rules/index_runs.smk"
-include: "rules/artifacts.smk"
-include: "rules/tables.smk"
+
+
+if ARCHIVE:
+
+    # Tables come out of an archive: nothing is measured or tabulated.
+    include: "rules/archive_unpack.smk"
+
+else:
+
+    include: "rules/corpora.smk"
+    include: "rules/checkpoints.smk"
+    include: "rules/index_runs.smk"
+    include: "rules/artifacts.smk"
+    include: "rules/tables.smk"
+    include: "rules/published.smk"
+    include: "rules/archive.smk"
+
+
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/trends.smk"
+include: "rules/doctor.smk"
 
 
 rule index_memory:
@@ -53,4 +78,17 @@ rule tables:
 rule index_runs:
     input:
         expand("{run}/run.json", run=RUNS.values()),
+    localrule: True
+
+
+rule published_figures:
+    input:
+        published_files(),
+        published_figure_files(),
+    localrule: True
+
+
+rule trends:
+    input:
+        rules.plot_trends.output,
     localrule: True

@@ -3,8 +3,8 @@
 
 rule dump_artifacts:
     input:
-        script=SCRIPTS / "dump_artifacts.py",
-        library=library("run_record.py", "artifacts/dump.py"),
+        script=unless_gone(SCRIPTS / "dump_artifacts.py", "indexes"),
+        library=unless_gone(library("run_record.py", "artifacts/dump.py"), "indexes"),
         run=f"{RUN}/run.json",
         index=f"{RUN}/index",
     output:

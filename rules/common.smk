@@ -1,13 +1,17 @@
 # What the rules share: the validated configuration, the run matrix, paths, and what a job may use.
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 HOME = Path(os.path.relpath(Path(str(workflow.current_basedir)).parent))
 SCRIPTS = HOME / "workflow" / "scripts"
@@ -16,10 +20,16 @@ ENVIRONMENTS = HOME / "envs"
 
 sys.path.insert(0, str(SCRIPTS.resolve()))
 
-from indexscope import cells, environments
-from indexscope import config as configuration
-from indexscope.figures.catalog import FIGURES
+from indexscope.figures.catalog import FIGURES, PUBLISHED_FIGURES
 from indexscope.run_record import InputError
+
+try:
+    from indexscope import archive, cells, doctor, environments, estimate
+    from indexscope import config as configuration
+except InputError as error:  # of an adapter, which is looked at as it is imported
+    raise WorkflowError(str(error)) from None
+
+from indexscope.settings.external_logs import DOWNLOADS, external_files
 
 # The locks are complete: pip, where conda calls it, must not look for more (ragatouille asks for faiss-cpu,
 # whose place faiss-gpu-cu12 takes).
@@ -68,6 +78,11 @@ try:
             key=lambda path: path != HOME / "config" / "default.yaml",
         ),
     )
+    EXTERNAL_FILES = external_files(SETTINGS.external_logs)
+    CORPUS = configuration.addressed(SETTINGS, "corpora", SETTINGS.index_memory.corpus)
+    CHECKPOINT = configuration.addressed(
+        SETTINGS, "checkpoints", SETTINGS.index_memory.checkpoint
+    )
     FUNCTIONS = configuration.load_functions(HOME / "config" / "functions.yaml")
     DEVICE = resolved_device(SETTINGS.measurement.device)
     CELLS = {
@@ -82,6 +97,17 @@ try:
         )
         for name in SETTINGS.index_memory.systems
     }
+    # Metadata of the tables; in the environment for the same reason as the commit.
+    os.environ.update(
+        INDEXSCOPE_CAMPAIGN=SETTINGS.campaign or "",
+        INDEXSCOPE_ANALYSIS_LOCK=environments.lock_digest(
+            ENVIRONMENTS / "analysis.yaml"
+        ),
+    )
+    # What figures and report are drawn from, where it is not the results of runs.
+    ARCHIVE = (
+        archive.read_manifest(Path(SETTINGS.archive)) if SETTINGS.archive else None
+    )
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -95,11 +121,17 @@ wildcard_constraints:
 
 # What is content-addressed is shared by all campaigns; what is measured and made of it is not.
 RESULTS = f"results/campaigns/{SETTINGS.campaign}" if SETTINGS.campaign else "results"
-CORPUS = f"{SETTINGS.index_memory.corpus}-{configuration.digest(SETTINGS.corpora[SETTINGS.index_memory.corpus])}"
-CHECKPOINT = "{}-{}".format(
-    SETTINGS.index_memory.checkpoint,
-    configuration.digest(SETTINGS.checkpoints[SETTINGS.index_memory.checkpoint]),
-)
+if ARCHIVE:
+    RESULTS = f"results/archives/{ARCHIVE.folder(Path(SETTINGS.archive))}"
+# The corpora and checkpoints in use, by their names on disk.
+CORPORA = {CORPUS: SETTINGS.corpora[SETTINGS.index_memory.corpus]}
+CHECKPOINTS = {CHECKPOINT: SETTINGS.checkpoints[SETTINGS.index_memory.checkpoint]}
+# Those of the corpora that are downloaded, by the name of what is: a change of what is read of it fetches nothing.
+DATASETS = {
+    f"{name[:-9]}-{configuration.digest(settings.fetched())}": settings
+    for name, settings in CORPORA.items()
+    if hasattr(settings, "fetched")
+}
 RUN = f"{RESULTS}/index_runs/{{system}}/{{documents}}/{{profiler}}/{{repeat}}"
 # (system, documents, profiler, repeat) → run directory
 RUNS = {
@@ -114,9 +146,20 @@ TABLES = [
     "memory_curve",
     "memory_profiler_lines",
     "memory_by_function",
+    "external_logs",
+    "published_memory",
     "memory_comparison",
     "artifact_comparison",
+    "published_encode_seconds",
 ]
+if ARCHIVE:
+    # Nothing is measured; what an older archive has no table for is not drawn.
+    RUNS, TABLES = {}, ARCHIVE.tables
+    FIGURES = {
+        name: entry
+        for name, entry in FIGURES.items()
+        if set(entry.tables) <= set(TABLES)
+    }
 
 
 def cell_of(wildcards):
@@ -179,8 +222,36 @@ def figure_code(name):
         "figures/catalog.py",
         "figures/common.py",
         "figures/files.py",
+        "figures/functions.py",
         f"figures/{name}.py",
     )
+
+
+def to_make(form, values, *paths):
+    """A regular expression, `form` but for those of `values` that exist in all of `paths`.
+
+    What is named by the digest of its settings is made once: where it exists it is a source, which no edit,
+    lock or parameter makes anew. (Were it a product that is made anew, Snakemake 9.27 would not look for other
+    reasons to run what takes it as ancient, not even a missing output.)
+    """
+    made = [
+        re.escape(str(value))
+        for value in values
+        if all(os.path.exists(path.format(value)) for path in paths)
+    ]
+    return f"(?!(?:{'|'.join(made)})(?![0-9A-Za-z_-])){form}" if made else form
+
+
+SIZES = sorted({run[1] for run in RUNS})
+SPLITS = sorted(
+    {
+        f"{run[1]}-{split_to}"
+        for run in RUNS
+        for split_to in [SETTINGS.systems[run[0]].split_to]
+        if split_to
+    }
+)
+EXTENSIONS = sorted({cell.extensions for cell in CELLS.values() if cell.extensions})
 
 
 def collection_of(wildcards):
@@ -189,6 +260,22 @@ def collection_of(wildcards):
     if split_to is None:
         return f"results/slices/{CORPUS}/{wildcards.documents}.jsonl"
     return f"results/passages/{CORPUS}/{wildcards.documents}-{split_to}.jsonl"
+
+
+def dataset_of(wildcards):
+    """The manifest of the download that a corpus is read from; nothing where it needs none."""
+    for name, settings in DATASETS.items():
+        if settings is CORPORA[wildcards.corpus]:
+            return f"results/datasets/{name}/manifest.json"
+    return []
+
+
+def checkpoints_from(*sources):
+    """A regular expression of the checkpoints in use that come from these sources."""
+    names = [
+        name for name, settings in CHECKPOINTS.items() if settings.source in sources
+    ]
+    return "|".join(names) or "none of them"
 
 
 def extensions_of(wildcards):
@@ -206,11 +293,213 @@ def kept_files():
     """What is made to be kept, beside what results are made of: the dump of each run where its index goes."""
     if SETTINGS.keep != "dumps":
         return []
-    return [f"{run}/artifacts" for run in RUNS.values()]
+    return [f"{run}/artifacts" for run in RUNS.values() if not was_not_kept(run)]
+
+
+def archived_artifacts():
+    """The dumps whose manifests go into an archive: those that are kept, of the runs that are compared."""
+    if SETTINGS.keep == "none":
+        return []
+    compared = {
+        RUNS[run]
+        for pair in configuration.artifact_pairs(SETTINGS)
+        for runs in configuration.pair_runs(pair, set(RUNS))
+        for run in runs
+    }
+    return [f"{run}/artifacts" for run in sorted(compared) if not was_not_kept(run)]
+
+
+def campaign_tables():
+    """The tables of runs of all campaigns, as NAME=FILE; those of results/ have no name.
+
+    They are parameters, not inputs: what is compared is what was measured, and no trend starts a run.
+    """
+    results = Path("results")
+    named = sorted(results.glob("campaigns/*/tables/runs.parquet"))
+    unnamed = [path for path in [results / "tables/runs.parquet"] if path.exists()]
+    unpacked = sorted(results.glob("archives/*/tables/runs.parquet"))
+    return [
+        *(f"{path.parts[-3]}={path}" for path in named),
+        *(str(path) for path in unnamed),
+        *(f"{path.parts[-3]}={path}" for path in unpacked),
+    ]
+
+
+def campaign_tables_digest():
+    """Changes with the content of any of them."""
+    digest = hashlib.sha256()
+    for table in campaign_tables():
+        digest.update(Path(table.rpartition("=")[2]).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def was_not_kept(run):
+    """A finished run of which another setting of keep left only the record: a dump would measure it again."""
+    path = Path(run)
+    left = [path / "index", path / "artifacts"]
+    return (path / "run.json").exists() and not any(each.exists() for each in left)
+
+
+def unless_gone(paths, *while_kept):
+    """Programs whose edit makes a result anew, unless what it is made of is gone: runs would be measured again."""
+    return paths if SETTINGS.keep in while_kept else ancient(paths)
+
+
+EXTERNAL_LOGS = f"{RESULTS}/tables/external_logs.parquet"
+
+
+# The functions of the published tables, as their files are called.
+PUBLISHED_FUNCTIONS = [
+    "indexer.index",
+    "encoder.encode_passages",
+    "sample_embeddings",
+    "setup",
+    "train",
+    "index",
+    "finalize",
+]
+
+
+def external_logs():
+    """The files of external_logs: in place, or where they are downloaded to."""
+    return [file.path for file in EXTERNAL_FILES]
+
+
+PUBLISHED = HOME / "config" / "published"
+
+
+def published_numbers():
+    """What was published of memory: cells, sentences, what the logs say, and what was measured."""
+    return [
+        PUBLISHED / "memory_by_function.csv",
+        PUBLISHED / "memory_by_function_in_logs.csv",
+        PUBLISHED / "memory_sentences.csv",
+        PUBLISHED / "memory_study.yaml",
+    ]
+
+
+def published_files():
+    """What checking the published study writes."""
+    names = ["study.md", "cells.csv", "sentences.md", "sentences.csv"]
+    names += ["sentence_values.csv"]
+    names += [
+        f"{function}.{suffix}"
+        for function in PUBLISHED_FUNCTIONS
+        for suffix in ("md", "csv")
+    ]
+    return [f"{RESULTS}/published/{name}" for name in names]
+
+
+def published_figure_files():
+    """The figures of the published study; that of recordings from elsewhere where there are logs."""
+    names = [
+        name for name in PUBLISHED_FIGURES if EXTERNAL_FILES or name != "external_logs"
+    ]
+    return [
+        f"{RESULTS}/published/{name}.{suffix}"
+        for name in names
+        for suffix in ("svg", "html", "csv")
+    ]
 
 
 CONFIGURATION = f"{RESULTS}/configuration.yaml"
 
 
+def runs_to_make():
+    """Directories of the runs that this start makes; None in a cluster's job, which knows of itself only."""
+    if workflow.remote_exec or workflow.dag is None:
+        return None
+    return [
+        os.path.dirname(job.output.run)
+        for job in workflow.dag.needrun_jobs(exclude_finished=False)
+        if job.rule.name == "index_collection"
+    ]
+
+
+# In the message of index_collection: which run this is, how many are left, about how long they take.
+PROGRESS = estimate.Progress(SETTINGS, CELLS, RUNS, Path(RESULTS), runs_to_make)
+
+
+def has_slice(documents):
+    return os.path.exists(f"results/slices/{CORPUS}/{documents}.parquet")
+
+
+def announce_work():
+    """Say what is about to be measured, and refuse what the disk cannot hold."""
+    try:
+        for line in estimate.announcement(
+            PROGRESS.expected(have=has_slice),
+            Path(RESULTS),
+            estimate.free_mib(Path(RESULTS)),
+            doctor.machine_memory_mib(),
+        ):
+            logger.info(line)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def conda_folder():
+    return Path(workflow.deployment_settings.conda_prefix or ".snakemake/conda")
+
+
+def is_built(environment):
+    """Whether an environment is there as its lock describes it; Snakemake keeps a copy of what it built."""
+    specification = (ENVIRONMENTS / f"{environment}.yaml").read_bytes()
+    return any(
+        copy.read_bytes() == specification
+        and copy.with_suffix(".env_setup_done").exists()
+        for copy in conda_folder().glob("*.yaml")
+    )
+
+
+def measured_environments():
+    return sorted({cell.content["environment"] for cell in CELLS.values()})
+
+
+def probed_environments(wildcards):
+    """What the doctor asks: those environments that are built; it must not wait for one to be."""
+    return [
+        f"results/doctor/{environment}.json"
+        for environment in measured_environments()
+        if is_built(environment)
+    ]
+
+
+def doctor_needs(wildcards):
+    """What the configuration asks of the machine, for indexscope.doctor.Needs."""
+    to_do = [
+        run for run, path in RUNS.items() if not os.path.exists(f"{path}/run.json")
+    ]
+    missing = [
+        environment
+        for environment in ["analysis", "corpora", *measured_environments()]
+        if not is_built(environment)
+    ]
+    experiment = SETTINGS.index_memory
+    sources = {
+        getattr(SETTINGS.corpora[experiment.corpus], "source", None),
+        getattr(SETTINGS.checkpoints[experiment.checkpoint], "source", None),
+    }
+    stand_in = not doctor.has_real_conda(doctor.Machine())
+    return json.dumps(
+        {
+            "device": SETTINGS.measurement.device,
+            "threads": SETTINGS.measurement.threads,
+            "allocator": SETTINGS.measurement.allocator,
+            "hub": "hub" in sources,
+            "deployed": bool(workflow.deployment_settings.deployment_method),
+            "results": RESULTS,
+            "environments_folder": str(conda_folder()),
+            "environments_mib": estimate.environments_mib(
+                [ENVIRONMENTS / f"{name}.yaml" for name in missing], hard_links=stand_in
+            ),
+            "missing_environments": missing,
+            **estimate.needs(PROGRESS.expected(to_do, have=has_slice)),
+        }
+    )
+
+
 onstart:
-    configuration.write_resolved(SETTINGS, Path(CONFIGURATION))
+    if not ARCHIVE:  # which has that of its runs
+        configuration.write_resolved(SETTINGS, Path(CONFIGURATION))
+    announce_work()

@@ -11,7 +11,15 @@ for figure in FIGURES:
             library=figure_code(figure),
             tables=figure_tables(figure),
         output:
-            multiext(f"{RESULTS}/figures/{figure}", ".svg", ".html", ".csv"),
+            # The caption is a template over params, so that it never goes stale.
+            svg=report(
+                f"{RESULTS}/figures/{figure}.svg",
+                caption="captions/figure.rst",
+                category=FIGURES[figure].category,
+                labels={"figure": figure.replace("_", " ")},
+            ),
+            html=f"{RESULTS}/figures/{figure}.html",
+            csv=f"{RESULTS}/figures/{figure}.csv",
         log:
             f"{RESULTS}/logs/plot/{figure}.log",
         benchmark:
@@ -25,8 +33,9 @@ for figure in FIGURES:
             runtime=15,
         params:
             figure=figure,
-            tables=f"{RESULTS}/tables",
-            output=f"{RESULTS}/figures/{figure}",
+            tables=lambda wildcards, input: os.path.dirname(input.tables[0]),
+            output=lambda wildcards, output: os.path.splitext(output.svg)[0],
+            caption=FIGURES[figure].caption,
         message:
             "Drawing {params.figure}"
         shell:

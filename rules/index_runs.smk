@@ -3,14 +3,19 @@
 
 rule resolve_cell:
     input:
-        # Ancient: the output is named by the digest of its settings, so an edit here leaves it as it is.
-        script=ancient(SCRIPTS / "write_cell.py"),
+        script=SCRIPTS / "write_cell.py",
     output:
         "results/cells/{system}.json",
     log:
         "results/logs/resolve_cell/{system}.log",
     benchmark:
         "results/benchmarks/resolve_cell/{system}.tsv"
+    wildcard_constraints:
+        system=to_make(
+            "[a-z][a-z0-9_]*-[0-9a-f]{8}",
+            [cell.path_name for cell in CELLS.values()],
+            "results/cells/{}.json",
+        ),
     conda:
         "../envs/corpora.yaml"
     threads: 1
@@ -28,21 +33,22 @@ rule resolve_cell:
 
 rule compile_extensions:
     input:
-        # Ancient: the output is named by the digest of its settings, so an edit here leaves it as it is.
-        script=ancient(SCRIPTS / "compile_extensions.py"),
+        script=SCRIPTS / "compile_extensions.py",
     output:
-        "results/extensions/{extensions}-{environment}-{lock}-{device}/manifest.json",
+        # MODULE-ENVIRONMENT-LOCK-DEVICE
+        "results/extensions/{extensions}/manifest.json",
     log:
-        "results/logs/compile_extensions/{extensions}-{environment}-{lock}-{device}.log",
+        "results/logs/compile_extensions/{extensions}.log",
     benchmark:
-        "results/benchmarks/compile_extensions/{extensions}-{environment}-{lock}-{device}.tsv"
+        "results/benchmarks/compile_extensions/{extensions}.tsv"
     wildcard_constraints:
-        extensions="[a-z0-9_]+",
-        environment="[a-z0-9_]+",
-        lock="[0-9a-f]{8}",
-        device="cpu|cuda",
+        extensions=to_make(
+            "[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{8}-(?:cpu|cuda)",
+            EXTENSIONS,
+            "results/extensions/{}/manifest.json",
+        ),
     conda:
-        "../envs/{environment}.yaml"
+        lambda wildcards: f"../envs/{wildcards.extensions.split('-')[1]}.yaml"
     threads: 1
     resources:
         # Building for CUDA needs its compiler, and on a cluster that is where the GPU is.
@@ -50,10 +56,13 @@ rule compile_extensions:
         machine=1,
         mem_mb=3000,
         runtime=30,
+    params:
+        of=lambda wildcards: wildcards.extensions.split("-")[0],
+        device=lambda wildcards: wildcards.extensions.split("-")[3],
     message:
-        "Compiling the extensions of {wildcards.extensions} in the environment {wildcards.environment}"
+        "Compiling the extensions {wildcards.extensions}"
     shell:
-        "python {input.script} --of {wildcards.extensions} --device {wildcards.device} --output {output} > {log} 2>&1"
+        "python {input.script} --of {params.of} --device {params.device} --output {output} > {log} 2>&1"
 
 
 rule index_collection:
@@ -61,8 +70,7 @@ rule index_collection:
         script=SCRIPTS / "index_collection.py",
         worker=SCRIPTS / "index_worker.py",
         library=measuring_files,
-        # Named by the digest of their settings: made again, they hold the same. (Where one of them is to be
-        # made again, Snakemake 9.27 looks for other reasons to run only at the next start.)
+        # Named by the digest of their settings: made again, they hold the same.
         cell=ancient("results/cells/{system}.json"),
         collection=lambda wildcards: ancient(collection_of(wildcards)),
         checkpoint=ancient(f"results/checkpoints/{CHECKPOINT}"),
@@ -97,8 +105,7 @@ rule index_collection:
             else ""
         ),
     message:
-        "Indexing {wildcards.documents} documents: {wildcards.system}, profiler {wildcards.profiler}, "
-        "repeat {wildcards.repeat}"
+        "Run {PROGRESS:{wildcards.system}/{wildcards.documents}/{wildcards.profiler}/{wildcards.repeat}}"
     shell:
         "python {input.script} --cell {input.cell} --collection {input.collection}"
         " --checkpoint {input.checkpoint} {params.extensions}"

@@ -5,17 +5,24 @@ rule report:
     input:
         script=SCRIPTS / "report.py",
         library=library(
+            "schemas.py",
+            "run_record.py",
             *(
                 str(path.relative_to(LIBRARY))
                 for folder in ("report", "figures")
                 for path in sorted((LIBRARY / folder).iterdir())
                 if path.is_file()
-            )
+            ),
         ),
         tables=[f"{RESULTS}/tables/{table}.parquet" for table in TABLES],
         figures=figure_files(),
     output:
-        page=f"{RESULTS}/report.html",
+        page=report(
+            f"{RESULTS}/report.html",
+            caption="captions/report.rst",
+            category="Report",
+            labels={"figure": "all, with the tables"},
+        ),
     log:
         f"{RESULTS}/logs/report.log",
     benchmark:

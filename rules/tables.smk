@@ -58,9 +58,17 @@ rule tabulate_spans:
 rule tabulate_memory_curve:
     input:
         script=SCRIPTS / "tabulate_memory_curve.py",
-        library=library("schemas.py", "run_record.py", "analysis/run_directories.py"),
+        library=library(
+            "schemas.py",
+            "run_record.py",
+            "analysis/run_directories.py",
+            "analysis/external_logs.py",
+            "analysis/mprof_log.py",
+        ),
         runs=run_files("run.json"),
         curves=run_files("memory_curve.csv"),
+        external=EXTERNAL_LOGS,
+        external_logs=external_logs(),
     output:
         f"{RESULTS}/tables/memory_curve.parquet",
     log:
@@ -77,16 +85,21 @@ rule tabulate_memory_curve:
     message:
         "Tabulating memory curves"
     shell:
-        "python {input.script} {input.curves} --output {output} > {log} 2>&1"
+        "python {input.script} {input.curves} --external {input.external} --output {output} > {log} 2>&1"
 
 
 rule parse_memory_log:
     input:
         script=SCRIPTS / "parse_memory_profiler_log.py",
         library=library(
-            "schemas.py", "run_record.py", "analysis/memory_profiler_log.py"
+            "schemas.py",
+            "run_record.py",
+            "analysis/memory_profiler_log.py",
+            "analysis/external_logs.py",
         ),
         logs=run_files("memory_profiler.log", "memory_profiler"),
+        external=EXTERNAL_LOGS,
+        external_logs=external_logs(),
     output:
         f"{RESULTS}/tables/memory_profiler_lines.parquet",
     log:
@@ -103,7 +116,7 @@ rule parse_memory_log:
     message:
         "Parsing memory_profiler logs"
     shell:
-        "python {input.script} {input.logs} --output {output} > {log} 2>&1"
+        "python {input.script} {input.logs} --external {input.external} --output {output} > {log} 2>&1"
 
 
 rule tabulate_memory_by_function:
@@ -114,8 +127,12 @@ rule tabulate_memory_by_function:
             "run_record.py",
             "analysis/memory_profiler_log.py",
             "analysis/memory_by_function.py",
+            "analysis/external_logs.py",
         ),
+        functions=HOME / "config/functions.yaml",
         logs=run_files("memory_profiler.log", "memory_profiler"),
+        external=EXTERNAL_LOGS,
+        external_logs=external_logs(),
     output:
         f"{RESULTS}/tables/memory_by_function.parquet",
     log:
@@ -132,7 +149,8 @@ rule tabulate_memory_by_function:
     message:
         "Tabulating memory by function"
     shell:
-        "python {input.script} {input.logs} --output {output} > {log} 2>&1"
+        "python {input.script} {input.logs} --functions {input.functions} --external {input.external}"
+        " --output {output} > {log} 2>&1"
 
 
 rule compare_memory:
@@ -168,9 +186,16 @@ PAIRS = [
 
 rule compare_artifacts:
     input:
-        script=SCRIPTS / "compare_artifacts.py",
-        library=library(
-            "schemas.py", "run_record.py", "artifacts/compare.py", "artifacts/dump.py"
+        script=unless_gone(SCRIPTS / "compare_artifacts.py", "indexes", "dumps"),
+        library=unless_gone(
+            library(
+                "schemas.py",
+                "run_record.py",
+                "artifacts/compare.py",
+                "artifacts/dump.py",
+            ),
+            "indexes",
+            "dumps",
         ),
         manifests=sorted(
             {f"{pair[side]}/artifacts" for pair in PAIRS for side in ("left", "right")}
@@ -196,3 +221,29 @@ rule compare_artifacts:
     shell:
         "python {input.script} --pairs {params.pairs:q} --rtol {params.tolerance.rtol}"
         " --atol {params.tolerance.atol} --output {output} > {log} 2>&1"
+
+
+rule tabulate_published_encode_seconds:
+    input:
+        script=SCRIPTS / "tabulate_published_encode_seconds.py",
+        library=library(
+            "schemas.py", "run_record.py", "analysis/published_encode_seconds.py"
+        ),
+        published=HOME / "config/published/encode_seconds_per_25k_passages.csv",
+    output:
+        f"{RESULTS}/tables/published_encode_seconds.parquet",
+    log:
+        f"{RESULTS}/logs/tabulate_published_encode_seconds.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tabulate_published_encode_seconds.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        mem_mb=1000,
+        runtime=15,
+    message:
+        "Tabulating published times of encoding"
+    shell:
+        "python {input.script} {input.published} --output {output} > {log} 2>&1"

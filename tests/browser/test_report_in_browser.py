@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import tables
 from checkout import Checkout
+from indexscope.analysis.memory_comparison import compare_memory
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -26,7 +27,9 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.browser
-CHARTS = ["peak_memory", "memory_over_time", "memory_by_function", "artifact_comparison"]
+FIRST_SCREEN = 900  # pixels high where the page is 1280 wide
+# Those of which the made-up study has rows.
+MANY_MARKS = ["peak_memory", "memory_over_time", "memory_by_function", "artifact_comparison"]
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -58,6 +61,31 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     browser.quit()
 
 
+def crowded() -> dict[str, list[tables.Row]]:
+    """The study with as much to say on the first screen as there can be: systems, sizes, troubles, a campaign."""
+    study = tables.study()
+    common = {"campaign": "spring_2026_on_the_large_machine"}
+    for number in range(7):
+        study["runs"] += [
+            tables.run(
+                f"system_{number}", size, profiler, repeat,
+                peak=1100.0 + number, framework="colbert", label=f"ColBERT, settings of RAGatouille, variant {number}",
+            )
+            for size in (300, 1000)
+            for profiler in ("none", "spans", "memory_profiler")
+            for repeat in (1, 2, 3)
+        ]  # fmt: skip
+    killed = tables.run("system_0", 3000, "none", 1, outcome="out_of_memory_host", peak=9000.0)
+    failed = {
+        "kmeans_attempts": 2,
+        "kmeans_failures": "torch: OutOfMemoryError: CUDA out of memory. Tried to allocate",
+    }
+    study["runs"] = [{**run, **common} for run in [*study["runs"], killed]]
+    study["runs"][4] |= failed
+    study["memory_comparison"] = list(compare_memory(study["runs"]))
+    return study
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("results")
@@ -65,10 +93,17 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables.write(directory / "tables", **study)
     tables.draw_figures(directory / "figures", study)
     (directory / "configuration.yaml").write_text("measurement:\n  threads: 2\n")
-    command = [sys.executable, ROOT / "workflow" / "scripts" / "report.py", "--tables", directory / "tables"]
-    command += ["--figures", directory / "figures", "--configuration", directory / "configuration.yaml"]
-    subprocess.run([*command, "--output", directory / "report.html"], check=True)
+    tables.write(directory / "crowded", **crowded())
+    for tables_folder, page in (("tables", "report.html"), ("crowded", "crowded.html")):
+        command = [sys.executable, ROOT / "workflow" / "scripts" / "report.py"]
+        command += ["--tables", directory / tables_folder, "--figures", directory / "figures"]
+        command += ["--configuration", directory / "configuration.yaml", "--output", directory / page]
+        subprocess.run(command, check=True)
     return directory
+
+
+def charts_of(figures: Path) -> list[str]:
+    return sorted(path.stem for path in figures.glob("*.html"))
 
 
 def open_page(browser: webdriver.Chrome, page: Path, width: int, drawn: str) -> None:
@@ -100,7 +135,31 @@ def marks(browser: webdriver.Chrome, chart: str) -> dict[str, Any]:
     return counted
 
 
-ALL_DRAWN = f"document.querySelectorAll('[data-drawn=true]').length === {len(CHARTS)}"
+ALL_DRAWN = "document.querySelectorAll('[data-drawn=true]').length === document.querySelectorAll('[data-chart]').length"
+# What sticks out of the page without being in a box of its own that scrolls.
+STICKING_OUT = """return Array.from(document.querySelectorAll("body *"))
+  .filter(each => each.offsetParent && !each.closest(".chart, .scroll table, pre, .skip"))
+  .filter(each => each.getBoundingClientRect().right > innerWidth + 0.5)
+  .map(each => each.outerHTML.slice(0, 80))"""
+
+
+def check_page(browser: webdriver.Chrome, page: Path, width: int) -> None:
+    """Nothing was fetched, nothing went wrong, nothing sticks out, and 1280 × 900 shows the whole first screen."""
+    assert browser.get_log("browser") == []
+    assert [url for url in requests(browser) if not url.startswith("data:")] == [page.as_uri()]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(STICKING_OUT) == []
+    header = browser.find_element(By.ID, "first-screen")
+    if width == 1280:
+        assert header.rect["y"] + header.rect["height"] <= FIRST_SCREEN
+        assert browser.execute_script(
+            "return Array.from(document.querySelectorAll('header .scroll')).every(each => each.scrollWidth <= each.clientWidth)"
+        )
+    columns = browser.execute_script(
+        "return new Set(Array.from(document.querySelectorAll('.findings li, .conditions section'))"
+        ".map(each => Math.round(each.getBoundingClientRect().left))).size"
+    )
+    assert columns > 1 if width == 1280 else columns == 1
 
 
 @pytest.mark.parametrize("width", [1280, 400])
@@ -109,22 +168,41 @@ def test_the_report_is_drawn_and_fetches_nothing(
 ) -> None:
     page = results / "report.html"
     open_page(browser, page, width, ALL_DRAWN)
-    for chart in CHARTS:
+    charts = charts_of(results / "figures")
+    assert len(charts) == len(browser.find_elements(By.CSS_SELECTOR, "[data-chart]")) >= 5
+    for chart in charts:
         counted = marks(browser, chart)
         assert counted["svg"] == 1
-        assert counted["marks"] > 20
-        assert counted["height"] > 150
+        assert counted["texts"]
+        assert counted["height"] > 100
+        if chart in MANY_MARKS:
+            assert counted["marks"] > 20
     assert "peak 1,493 MiB" in marks(browser, "memory_over_time")["texts"]
     assert "out of memory (host)" in marks(browser, "peak_memory")["texts"]
-    assert browser.get_log("browser") == []
-    assert [url for url in requests(browser) if not url.startswith("data:")] == [page.as_uri()]
-    # Wide charts and tables scroll inside their own boxes.
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    boxes = browser.execute_script(
-        "return Array.from(document.querySelectorAll('main, header, figure, .chart, .scroll, h1, h3, p'))"
-        ".filter(each => each.offsetParent).map(each => each.getBoundingClientRect().right)"
-    )
-    assert max(boxes) <= width
+    check_page(browser, page, width)
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".findings li")) == 3
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_first_screen_holds_all_that_there_can_be(
+    browser: webdriver.Chrome, results: Path, width: int
+) -> None:
+    page = results / "crowded.html"
+    open_page(browser, page, width, ALL_DRAWN)
+    check_page(browser, page, width)
+    first = browser.find_element(By.ID, "first-screen").text
+    assert "spring_2026_on_the_large_machine" in first
+    assert "A k-means attempt failed in 1 of 148 runs" in first
+    assert "And 2 more, in the table of runs" in first
+
+
+def test_a_link_opens_the_table_that_it_leads_into(browser: webdriver.Chrome, results: Path) -> None:
+    page = results / "crowded.html"
+    open_page(browser, page, 1280, ALL_DRAWN)
+    runs = browser.find_element(By.ID, "runs")
+    assert runs.get_attribute("open") is None  # 148 rows
+    browser.find_element(By.CSS_SELECTOR, "header a[href='#runs']").click()
+    WebDriverWait(browser, 10).until(lambda _: runs.get_attribute("open"))
 
 
 @pytest.mark.slow
@@ -134,12 +212,17 @@ def test_the_report_of_a_real_run_is_drawn_and_fetches_nothing(
 ) -> None:
     page = finished.path / "results" / "report.html"
     open_page(browser, page, width, ALL_DRAWN)
-    for chart in CHARTS:
+    charts = charts_of(page.parent / "figures")
+    assert len(browser.find_elements(By.CSS_SELECTOR, "[data-chart]")) == len(charts)
+    for chart in charts:
+        assert marks(browser, chart)["svg"] == 1
         assert marks(browser, chart)["marks"] > 20
-    assert "12 completed" in browser.find_element(By.TAG_NAME, "body").text
-    assert browser.get_log("browser") == []
-    assert [url for url in requests(browser) if not url.startswith("data:")] == [page.as_uri()]
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    runs = len(list((page.parent / "index_runs").glob("*/*/*/*/run.json")))
+    first = browser.find_element(By.ID, "first-screen").text
+    assert f"{runs} completed" in first
+    assert "given the same work, RAGatouille takes" in first
+    check_page(browser, page, width)
+    assert page.stat().st_size < 12e6
 
 
 def test_a_mark_tells_its_numbers(browser: webdriver.Chrome, results: Path) -> None:
@@ -153,8 +236,8 @@ def test_a_mark_tells_its_numbers(browser: webdriver.Chrome, results: Path) -> N
 
 
 def test_each_figure_alone_is_drawn_and_fetches_nothing(browser: webdriver.Chrome, results: Path) -> None:
-    for chart in CHARTS:
+    for chart in charts_of(results / "figures"):
         page = results / "figures" / f"{chart}.html"
-        open_page(browser, page, 1280, "document.querySelectorAll('#chart svg.marks path').length > 20")
+        open_page(browser, page, 1280, "document.querySelectorAll('#chart svg.marks path').length > 0")
         assert [url for url in requests(browser) if not url.startswith("data:")] == [page.as_uri()]
         assert [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]] == []

@@ -24,9 +24,13 @@ SCHEMAS = {
     "runs": schemas.RUNS,
     "spans": schemas.SPANS,
     "memory_curve": schemas.MEMORY_CURVE,
+    "memory_profiler_lines": schemas.MEMORY_PROFILER_LINES,
     "memory_by_function": schemas.MEMORY_BY_FUNCTION,
     "memory_comparison": schemas.MEMORY_COMPARISON,
     "artifact_comparison": schemas.ARTIFACT_COMPARISON,
+    "published_encode_seconds": schemas.PUBLISHED_ENCODE_SECONDS,
+    "external_logs": schemas.EXTERNAL_LOGS,
+    "published_memory": schemas.PUBLISHED_MEMORY,
 }
 ARTIFACTS = {
     "final/-/0/centroids": ("(512, 96)", "float32"),
@@ -93,6 +97,11 @@ def run(
         "index_size_mib": documents * 0.0021,
         "wall_seconds": 15.0,
         "index_seconds": 8.5,
+        "planning_seconds": 1.0,
+        "training_seconds": 0.5,
+        "encoding_seconds": 2.0,
+        "finalizing_seconds": 0.5,
+        "seconds_per_25k_passages": 2.0 * 25_000 / documents,
         "tree_peak_rss_mib": peak,
         "tree_peak_moment": None if peak is None else "index call",
         "index_peak_rss_mib": peak,
@@ -183,6 +192,25 @@ def function_row(of: Row, function: str, mib: tuple[float, float, float], attemp
     }
 
 
+def line(
+    of: Row, table: int, defined: tuple[str, str], mib: float, process: int = 102, attempt: int = 1
+) -> Row:
+    """A row of memory_profiler_lines of the run `of`; `defined` is the module's file and the function."""
+    return {
+        "log": f"results/index_runs/{of['run']}/memory_profiler.log",
+        "table": table,
+        "attempt": attempt,
+        "source_file": f"/environment/site-packages/colbert/{defined[0]}.py",
+        "function": defined[1],
+        "line_number": 7,
+        "memory_mib": mib,
+        "increment_mib": 0.0,
+        "occurrences": 1,
+        "line_contents": "    pass",
+        "process": process,
+    }
+
+
 def comparison(
     kind: str,
     documents: int,
@@ -238,6 +266,25 @@ def artifact(pair: str, left: Row, right: Row, name: str, verdict: str = "equal"
     }
 
 
+def published_encoding() -> list[Row]:
+    """Rows of published_encode_seconds: twice and ten times as long under memory_profiler."""
+    return [
+        {
+            "framework": framework,
+            "profiler": profiler,
+            "gpu": "RTX 6000 Ada",
+            "seconds_per_25k_passages": seconds,
+            "source": "made up",
+        }
+        for framework, profiler, seconds in [
+            ("colbert", "none", 10.0),
+            ("ragatouille", "none", 15.0),
+            ("colbert", "memory_profiler", 20.0),
+            ("ragatouille", "memory_profiler", 150.0),
+        ]
+    ]
+
+
 def frame(name: str, rows: Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """The rows as the table `name`, as a figure reads it."""
     return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMAS[name]).to_pandas()
@@ -255,9 +302,14 @@ def draw_figures(directory: Path, rows: Mapping[str, Iterable[Mapping[str, Any]]
     from indexscope.figures import (
         artifact_comparison,
         files,
+        ghost,
         memory_by_function,
         memory_over_time,
         peak_memory,
+        phase_time,
+        profiler_cost,
+        published_beside_ours,
+        resolved_settings,
     )
 
     table = {name: frame(name, rows.get(name, ())) for name in SCHEMAS}
@@ -266,6 +318,13 @@ def draw_figures(directory: Path, rows: Mapping[str, Iterable[Mapping[str, Any]]
         "peak_memory": peak_memory.draw(runs, comparison),
         "memory_over_time": memory_over_time.draw(runs, table["memory_curve"], table["spans"], comparison),
         "memory_by_function": memory_by_function.draw(runs, table["spans"], table["memory_by_function"]),
+        "ghost": ghost.draw(
+            runs, table["spans"], table["memory_by_function"], table["memory_profiler_lines"]
+        ),
+        "phase_time": phase_time.draw(runs, comparison, table["published_encode_seconds"]),
+        "profiler_cost": profiler_cost.draw(runs, comparison, table["published_encode_seconds"]),
+        "resolved_settings": resolved_settings.draw(runs),
+        "published_beside_ours": published_beside_ours.draw(table["published_memory"], runs),
         "artifact_comparison": artifact_comparison.draw(table["artifact_comparison"], runs),
     }
     for name, figure in figures.items():

@@ -58,6 +58,7 @@ def write_run(
     directory: Path, tensors: Mapping[str, Sequence[np.ndarray]], outcome: str = "completed", **identity: Any
 ) -> Path:
     key = {
+        "framework": "colbert",
         "system": "colbert",
         "cell": "0a1b2c3d",
         "documents": 5,

@@ -10,10 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from indexscope.checkpoints import CHECKPOINT_FILES, vocabulary, weights, write_checkpoint
+from fake_hub import FakeHub, FakeRepository
+from indexscope.checkpoints import (
+    CHECKPOINT_FILES,
+    copy_checkpoint,
+    fetch_checkpoint,
+    needed_files,
+    vocabulary,
+    weights,
+    write_checkpoint,
+)
 from indexscope.config import settings_from_json
 from indexscope.run_record import InputError
-from indexscope.settings.checkpoints import SyntheticCheckpointSettings
+from indexscope.settings.checkpoints import (
+    Checkpoint,
+    HubCheckpointSettings,
+    LocalCheckpointSettings,
+    SyntheticCheckpointSettings,
+)
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
@@ -174,13 +188,99 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, monkeypatch: pyte
         ({"vocab_size": 1000}, "here: vocab_size: 1000 is not valid: input should be greater than"),
         ({"layers": 2.5}, "here: layers: 2.5 is not valid: input should be a valid integer"),
         ({"width": 3}, "here: width: there is no such key"),
-        ({"source": "hub"}, "here: source: 'hub' is not valid: input should be 'synthetic'"),
+        (
+            {"source": "web"},
+            "here: source: 'web' is not valid: input should be 'synthetic' or 'hub' or 'local'",
+        ),
     ],
 )
 def test_wrong_settings_are_one_sentence(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError) as raised:
-        settings_from_json(
-            SyntheticCheckpointSettings, json.dumps({"source": "synthetic", **changes}), "here"
-        )
+        settings_from_json(Checkpoint, json.dumps({"source": "synthetic", **changes}), "here")
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
+
+
+def settings_of(folder: Path) -> LocalCheckpointSettings:
+    return LocalCheckpointSettings(source="local", path=str(folder))
+
+
+def test_local_checkpoint_is_copied_without_its_other_files(checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "optimizer.pt").write_text("large")
+    (checkpoint / "logs").mkdir()
+    copy_checkpoint(settings_of(checkpoint), tmp_path / "copy")
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {*CHECKPOINT_FILES, "manifest.json"}
+    for name in CHECKPOINT_FILES:
+        assert (tmp_path / "copy" / name).read_bytes() == (checkpoint / name).read_bytes(), name
+    manifest = json.loads((tmp_path / "copy" / "manifest.json").read_text())
+    weights_entry = next(file for file in manifest["files"] if file["path"] == "model.safetensors")
+    assert weights_entry["sha256"] == SMALL_WEIGHTS
+    # What was copied stays what it was when the folder is trained on.
+    (checkpoint / "config.json").write_text("{}")
+    assert json.loads((tmp_path / "copy" / "config.json").read_text())["num_hidden_layers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        (["artifact.metadata"], "has no artifact.metadata, so it is an encoder that ColBERT has not trained"),
+        (["config.json"], "has no config.json"),
+        (["model.safetensors"], "has no weights (model.safetensors or pytorch_model.bin)"),
+        (["tokenizer.json", "vocab.txt"], "has no tokenizer (tokenizer.json or vocab.txt)"),
+    ],
+)
+def test_a_folder_that_lacks_a_file_is_no_checkpoint(
+    checkpoint: Path, tmp_path: Path, removed: list[str], message: str
+) -> None:
+    for name in removed:
+        (checkpoint / name).unlink()
+    with pytest.raises(InputError) as raised:
+        copy_checkpoint(settings_of(checkpoint), tmp_path / "copy")
+    assert str(raised.value).startswith(f"{checkpoint}: {message}")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "artifact.metadata", "config.json"])
+def test_a_file_that_is_cut_off_is_named(checkpoint: Path, tmp_path: Path, name: str) -> None:
+    content = (checkpoint / name).read_bytes()
+    (checkpoint / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=rf"checkpoint: {name} is cut off or damaged"):
+        copy_checkpoint(settings_of(checkpoint), tmp_path / "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_one_set_of_weights_is_needed() -> None:
+    both = ["config.json", "model.safetensors", "pytorch_model.bin", "model.onnx", "README.md"]
+    assert needed_files(both) == ["config.json", "model.safetensors"]
+    assert needed_files(["pytorch_model.bin", "onnx/config.json"]) == ["pytorch_model.bin"]
+
+
+HUB_SETTINGS = HubCheckpointSettings(source="hub", repository="colbert-ir/colbertv2.0", revision="main")
+
+
+def repository_of(checkpoint: Path) -> FakeRepository:
+    files = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    return FakeRepository({**files, "pytorch_model.bin": b"pickle", "onnx/config.json": b"{}"})
+
+
+def test_hub_checkpoint_is_fetched_with_its_commit(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ("model", "colbert-ir/colbertv2.0")
+    with FakeHub({key: repository_of(checkpoint)}).serving() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        manifest = fetch_checkpoint(HUB_SETTINGS, tmp_path / "fetched", report=lambda _: None)
+        assert manifest["commit"] == "a" * 40
+        assert {path.name for path in (tmp_path / "fetched").iterdir()} == {
+            *CHECKPOINT_FILES,
+            "manifest.json",
+        }
+        for name in CHECKPOINT_FILES:
+            assert (tmp_path / "fetched" / name).read_bytes() == (checkpoint / name).read_bytes(), name
+        # A plain encoder is refused before anything is downloaded.
+        del hub.repositories[key].files["artifact.metadata"]
+        hub.downloads.clear()
+        with pytest.raises(InputError, match=r"colbertv2\.0 of the hub: has no artifact\.metadata"):
+            fetch_checkpoint(HUB_SETTINGS, tmp_path / "other", report=lambda _: None)
+        assert hub.downloads == []
+    assert not (tmp_path / "other").exists()

@@ -24,7 +24,7 @@ from indexscope.corpora.slicing import SLICE_SCHEMA, write_slice
 from indexscope.corpora.source import Document
 from indexscope.corpora.synthetic import BLOCK_DOCUMENTS, GROWTH_STARTS_AT, SyntheticCorpus
 from indexscope.run_record import InputError
-from indexscope.settings.corpora import SyntheticCorpusSettings
+from indexscope.settings.corpora import Corpus, SyntheticCorpusSettings
 
 PROGRAM = Path(__file__).parents[2] / "workflow" / "scripts" / "slice_dataset.py"
 # When this changes, raise SyntheticCorpusSettings.generation: old slices are then not taken for new ones.
@@ -40,6 +40,9 @@ class ListedCorpus:
 
     def documents(self, count: int) -> Iterator[Document]:
         return iter(self.listed[:count])
+
+    def where(self, position: int) -> str:
+        return f"listed: item {position}"
 
     def describe(self) -> str:
         return "listed corpus"
@@ -193,14 +196,18 @@ def test_text_stays_unicode(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("documents", "count", "message"),
     [
-        ([*numbered(30), Document("d3", "again")], 31, r"'d3' is not unique: documents 3 and 30 "),
-        (numbered(3), 4, r"^listed corpus: 4 documents were asked for, it has only 3$"),
+        (
+            [*numbered(30), Document("d3", "again")],
+            31,
+            r"^listed: item 30: document_id 'd3' is not unique, listed: item 3 ",
+        ),
+        (numbered(3), 4, r"^listed corpus: 4 documents were asked for, it has only 3; ask for fewer$"),
         (
             [*numbered(2), Document("", "text")],
             3,
-            r"^document 2 \(counted from 0\) has an empty document_id$",
+            r"^listed: item 2: the document_id is empty",
         ),
-        ([Document("a", "half \ud800 pair")], 1, r"^document 'a': not valid Unicode"),
+        ([Document("a", "half \ud800 pair")], 1, r"^listed: item 0: document 'a' is not valid Unicode"),
         (numbered(3), 0, r"^--documents: 0 is not a positive number of documents$"),
     ],
 )
@@ -216,14 +223,25 @@ def test_unusable_corpus_is_refused_and_leaves_nothing(
 def test_equal_hashes_alone_are_not_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slicing, "hash", len, raising=False)
     assert write_slice(ListedCorpus(numbered(10)), 10, tmp_path / "10.parquet").documents == 10
-    with pytest.raises(InputError, match="'d1' is not unique: documents 1 and 3"):
+    with pytest.raises(InputError, match=r"item 3: document_id 'd1' is not unique, listed: item 1 "):
         write_slice(ListedCorpus([*numbered(3), Document("d1", "")]), 4, tmp_path / "4.parquet")
 
 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ('{"source": "hub"}', "--corpus: source: 'hub' is not valid: input should be 'synthetic'"),
+        ('{"source": "web"}', "--corpus: source: 'web' is not valid: input should be 'synthetic' or 'files'"),
+        ("{}", "--corpus: source: is missing"),
+        ('{"source": "files"}', "--corpus: path: is missing"),
+        (
+            '{"source": "hub", "repository": "a/b", "revision": "c"}',
+            "--corpus: give either files, or split",
+        ),
+        ('{"source": "hub", "repository": "a/b", "split": "test"}', "--corpus: revision: is missing"),
+        (
+            '{"source": "files", "path": "x.tsv", "columns": ["id"]}',
+            "--corpus: columns does not name 'text'",
+        ),
         ('{"source": "synthetic", "topic": 3}', "--corpus: topic: there is no such key"),
         ('{"source": "synthetic", "topics": 0}', "--corpus: topics: 0 is not valid: input should be greater"),
         ('{"source": "synthetic", "sigma": 4}', "--corpus: sigma: 4 is not valid: input should be less"),
@@ -234,7 +252,7 @@ def test_equal_hashes_alone_are_not_duplicates(tmp_path: Path, monkeypatch: pyte
 )
 def test_wrong_settings_are_one_sentence(argument: str, message: str) -> None:
     with pytest.raises(InputError) as raised:
-        settings_from_json(SyntheticCorpusSettings, argument, "--corpus")
+        settings_from_json(Corpus, argument, "--corpus")
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
 
@@ -243,9 +261,9 @@ def test_settings_file_is_named_in_messages(tmp_path: Path) -> None:
     file = tmp_path / "corpus.json"
     file.write_text('["synthetic"]')
     with pytest.raises(InputError, match=r"corpus\.json: .* should be an object"):
-        settings_from_json(SyntheticCorpusSettings, str(file), "--corpus")
+        settings_from_json(Corpus, str(file), "--corpus")
     file.write_text('{"source": "synthetic", "median_words": 40}')
-    settings = settings_from_json(SyntheticCorpusSettings, str(file), "--corpus")
+    settings = settings_from_json(Corpus, str(file), "--corpus")
     assert open_corpus(settings).describe().endswith("median 40 words")
 
 

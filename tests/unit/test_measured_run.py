@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from indexscope.measure import supervisor
 
 HERE = Path(__file__).parent
 SCRIPTS = HERE.parents[1] / "workflow" / "scripts"
@@ -210,11 +211,34 @@ def test_moment_of_the_peak(toy: Toy) -> None:
     memory = toy.run("none", **calling("hold", 128, 1.0))["memory"]
     assert memory["tree_peak_moment"] == "index call"
     assert memory["index_peak_rss_mib"] == pytest.approx(memory["tree_peak_rss_mib"], abs=0.5)
+    # Shortly before the worker's own end, which is no child's.
+    assert toy.run("none", **calling("hold", 128, 0.3))["memory"]["tree_peak_moment"] == "index call"
     memory = toy.run("none", **calling("large_child_exits", 128))["memory"]
     assert memory["tree_peak_moment"] == "child exit"
     memory = toy.run("none", **calling("large_at_exit", 128))["memory"]
     assert memory["tree_peak_moment"] == "exit"
     assert memory["index_peak_rss_mib"] < memory["tree_peak_rss_mib"] - 100
+
+
+@pytest.mark.parametrize(
+    ("started", "ended", "peak"),
+    [
+        (0.0, 9.0, 100),
+        (1.5, 1.9, 40),  # no row: what was written before it holds
+        (1.5, 2.0, 100),
+        (2.5, 9.0, 100),
+        (3.0, 3.5, 70),  # one process grew as the other shrank: never 30 + 60
+        (4.0, 9.0, 0),
+    ],
+)
+def test_peak_between_two_moments_of_a_curve(
+    tmp_path: Path, started: float, ended: float, peak: float
+) -> None:
+    rows = ["1,40,40", "2,40,40", "2,41,60", "3,40,60", "3,41,10", "4,40,0", "4,41,0"]
+    lines = ["{},{},1,parent,{}".format(*row.split(",")) for row in rows]
+    curve = tmp_path / "memory_curve.csv"
+    curve.write_text("\n".join(["seconds,process_id,parent_process_id,role,rss_mib", *lines]) + "\n")
+    assert supervisor._tree_peak_between(str(curve), started, ended) == peak
 
 
 def test_a_run_is_measured_once_at_a_time(toy: Toy) -> None:
@@ -273,19 +297,94 @@ def test_failures_are_outcomes(toy: Toy, call: str, outcome: str, detail: str) -
     assert record["outcome_detail"].startswith(detail)
 
 
-def test_own_defect_is_an_error_and_leaves_nothing(toy: Toy) -> None:
-    done = subprocess.run(
-        toy.command(**calling("outer", own_fault=True)),
-        capture_output=True,
-        text=True,
-        cwd=toy.directory,
-        check=False,
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        ("RuntimeError: CUDA out of memory. Tried to allocate 27.55 GiB", "out_of_memory_cuda"),
+        ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", "out_of_memory_host"),
+        ("MemoryError: Unable to allocate 27.5 GiB", "out_of_memory_host"),
+        ("ValueError: too few points", "failed"),
+    ],
+)
+def test_a_swallowed_failure_and_what_was_tried_after_it_are_both_visible(
+    toy: Toy, error: str, outcome: str
+) -> None:
+    record = toy.run("none", **calling("fall_back", error))
+    assert record["outcome"] == "completed"
+    first, second = record["attempts"]
+    assert (first["backend"], first["failure"], first["outcome"]) == ("first", error, outcome)
+    assert second["backend"] == "second"
+    assert not {"failure", "outcome"} & second.keys()
+    resolved = record["resolved"]
+    assert resolved["kmeans_failures"] == f"first: {error}"
+    assert (resolved["kmeans_backend"], resolved["kmeans_attempts"]) == ("second", 2)
+    phases = [(phase["phase"], phase["completed"], phase["failure"]) for phase in record["phases"]]
+    assert phases == [("training", False, error), ("training", True, None)]
+    last = record["phases"][-1]
+    assert resolved["training_seconds"] == pytest.approx(
+        last["ended_seconds"] - last["started_seconds"], abs=0.001
     )
-    assert done.returncode == 1
-    assert "IndexScope's own code: KeyError" in done.stderr
-    assert "Traceback" not in done.stderr
+
+
+def test_phases_are_timed_under_every_profiler(toy: Toy) -> None:
+    for profiler in ("none", "spans", "memory_profiler"):
+        record = toy.run(profiler, **calling("hold", 1, 0.2))
+        assert 0.2 <= record["resolved"]["encoding_seconds"] < record["resolved"]["index_seconds"]
+        # Two documents.
+        per_25k = record["resolved"]["encoding_seconds"] * 12_500
+        assert record["resolved"]["seconds_per_25k_passages"] == pytest.approx(per_25k, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"own_fault": True}, "IndexScope's own code: KeyError"),
+        # The framework goes on, as if it had not been observed; but nothing comes of the run.
+        ({"call": "observed_wrongly", "arguments": [1]}, "IndexScope's own code: KeyError: 'an argument"),
+    ],
+)
+def test_own_defect_is_an_error_and_leaves_nothing(toy: Toy, changed: dict[str, Any], sentence: str) -> None:
+    done = failing(toy, **calling("outer", 1, 1, **changed))
+    assert sentence in done.stderr
     assert not toy.output.exists()
     assert not toy.output.with_name("run.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("find", "replacement", "sentence"),
+    [
+        (
+            "import os\n",
+            "import os\nimport toy_framework\n",
+            "before it could be instrumented: toy_framework",
+        ),
+        ('"passages"', 'texts["passages"]', "frameworks/toy.py: the index that build returned cannot be"),
+        ("return path", 'return path + "x"', "frameworks/toy.py: the index that build returned cannot be"),
+    ],
+)
+def test_a_defect_of_an_adapter_is_an_error(toy: Toy, find: str, replacement: str, sentence: str) -> None:
+    adapter = toy.scripts / "indexscope" / "frameworks" / "toy.py"
+    text = adapter.read_text()
+    assert find in text
+    adapter.write_text(text.replace(find, replacement, 1))
+    assert sentence in failing(toy, **calling("outer", 1, 1)).stderr
+    assert not toy.output.exists()
+
+
+def failing(toy: Toy, **cell: Any) -> subprocess.CompletedProcess[str]:
+    """A run that ends with an error of IndexScope's own, in a sentence."""
+    done = subprocess.run(toy.command(**cell), capture_output=True, text=True, cwd=toy.directory, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_a_checkout_named_indexscope_does_not_take_the_blame(tmp_path: Path) -> None:
+    """A framework that is installed below such a folder fails by itself."""
+    folder = tmp_path / "indexscope"
+    folder.mkdir()
+    record = Toy(folder).run("none", **calling("fail"))
+    assert record["outcome"] == "failed"
 
 
 def test_fewer_threads_than_the_cell_asks_for_is_an_error(toy: Toy) -> None:
@@ -297,7 +396,7 @@ def test_fewer_threads_than_the_cell_asks_for_is_an_error(toy: Toy) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_ending_the_supervisor_leaves_no_process(toy: Toy, number: signal.Signals) -> None:
-    supervisor = subprocess.Popen(
+    measuring = subprocess.Popen(
         toy.command(**calling("wait_with_child", 60)),
         cwd=toy.directory,
         stdout=subprocess.DEVNULL,
@@ -305,8 +404,8 @@ def test_ending_the_supervisor_leaves_no_process(toy: Toy, number: signal.Signal
     )
     printed = toy.output.with_name("run.partial") / "stdout.log"
     child = wait_for(lambda: child_of(printed))
-    os.kill(supervisor.pid, number)
-    supervisor.wait(timeout=20)
+    os.kill(measuring.pid, number)
+    measuring.wait(timeout=20)
     wait_for(lambda: not running(child))
     assert not toy.output.exists()
     if number != signal.SIGKILL:

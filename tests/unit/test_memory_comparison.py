@@ -26,6 +26,7 @@ def run(system: str, peak: float | None = 100.0, **changes: Any) -> Row:
         "index_peak_rss_mib": peak,
         "wall_seconds": 10.0,
         "index_seconds": 5.0,
+        "seconds_per_25k_passages": 60.0,
     }
     return row | changes
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
+import altair as alt
 import pandas as pd
 import pytest
 import tables
+from indexscope import schemas
+from indexscope.analysis.memory_comparison import compare_memory
 from indexscope.figures import common, files
-from indexscope.report import facts, page
+from indexscope.report import equal_work, facts, page
 from indexscope.run_record import InputError
 
 SCRIPT = Path(__file__).parents[2] / "workflow" / "scripts" / "report.py"
@@ -29,9 +33,33 @@ def run_report(directory: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return output.read_text(encoding="utf-8")
 
 
-def results(directory: Path, rows: dict[str, list[tables.Row]]) -> Path:
+DRAWN = [
+    "artifact_comparison",
+    "ghost",
+    "memory_by_function",
+    "memory_over_time",
+    "peak_memory",
+    "phase_time",
+]
+
+
+def draw(directory: Path, is_finding: bool = True) -> None:
+    """Figures with the texts of DRAWN's but a chart that takes no time; how charts look is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(files.vl_convert, "vegalite_to_svg", lambda *arguments, **options: "<svg/>")
+        for name in DRAWN:
+            rows = pd.DataFrame({"system": ['a "quoted", name', "50 % <b>"], "peak_mib": [1.5, 2.0]})
+            chart = alt.Chart(rows).mark_bar().encode(x="peak_mib:Q")
+            figure = common.Figure(
+                chart, rows, f"Title of {name}", f"Conditions of {name}", f"Support of {name}.", [f"Note of {name}"],
+                f"Caption of {name}", is_finding=is_finding,
+            )  # fmt: skip
+            files.save(figure, directory / name)
+
+
+def results(directory: Path, rows: dict[str, list[tables.Row]], is_finding: bool = True) -> Path:
     tables.write(directory / "tables", **rows)
-    tables.draw_figures(directory / "figures", rows)
+    draw(directory / "figures", is_finding)
     (directory / "configuration.yaml").write_text("measurement:\n  threads: 2 # <b>\n")
     return directory
 
@@ -53,21 +81,62 @@ def text_of(html: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
 
 
-def test_the_first_screen_counts_outcomes_and_tells_findings(study: tuple[Path, str]) -> None:
-    first = text_of(study[1].split("<h2>Figures</h2>")[0])
-    assert "21 index builds with ColBERT; RAGatouille, use_faiss=True; and" in first
-    assert "of 300 and 1,000 documents" in first
+def first_screen(html: str) -> str:
+    return text_of(html.partition("</header>")[0]).replace("&#39;", "'")
+
+
+def test_the_first_screen_says_what_was_run_on_what_and_how_it_ended(study: tuple[Path, str]) -> None:
+    first = first_screen(study[1])
+    assert (
+        "21 index builds: 3 systems, 300 and 1,000 documents; profilers none, spans and memory_profiler, each 1 to "
+        "3 times." in first
+    )
     assert "20 completed 1 out of memory (host)" in first
-    assert "Indexing 1,000 documents takes ColBERT 1,484 MiB at its peak, 22 % more than" in first
-    assert "beyond the spread of repeats (3 and 3 runs)" in first
-    assert "memory_profiler misses up to 204 MiB" in first
-    assert "Artifacts that differ beyond tolerance: 0 of 9" in first
+    assert (
+        "1 of 21 runs ended out of memory (host): RAGatouille, use_faiss=False at 1,000 documents." in first
+    )
+    assert (
+        "ColBERT colbert-ai 0.2.22, child process 300: none ×3, spans, memory_profiler; 1,000: none, spans"
+        in first
+    )
+    assert "Intel Xeon Processor @ 2.90GHz, 2 cores, 24.0 GiB of memory, Linux 6.18.5" in first
+    assert "2 threads, allocator default, memory read every 20 ms" in first
+    assert "torch 2.10.0, transformers 4.57.6, FAISS 1.14.1.post1, colbert-ai 0.2.22" in first
+    assert "2025-11-03 14:20 UTC · IndexScope 0123456789ab" in first
     assert "corpus synthetic UKPLab/dapr, Genomics" in first
     assert "documents 300, 1,000 100,000, 250,000, 500,000, 1,000,000, 2,000,000" in first
-    assert "cpu NVIDIA RTX 6000 Ada" in first
-    assert "Intel Xeon Processor @ 2.90GHz, 2 cores" in first
-    assert "2025-11-03 14:20 to 2025-11-03 14:20 UTC" in first
-    assert "colbert 3.11.7 2.10.0 4.57.6 1.14.1.post1 0.2.22 –" in first
+    assert "passages 1,000 to 1,310 of 1,000 documents 327,523 of 250,000 documents" in first
+    assert "cpu (2 cores) NVIDIA RTX 6000 Ada" in first
+
+
+def test_the_first_screen_tells_three_findings_with_number_support_and_figure(
+    study: tuple[Path, str],
+) -> None:
+    items = re.search(r'<ol class="findings".*?</ol>', study[1], flags=re.DOTALL)
+    assert items
+    told = [text_of(each).strip() for each in items[0].split("</li>")[:-1]]
+    assert len(told) == 3
+    assert (
+        "At 1,000 documents ColBERT needs most memory, 1,484 MiB at its peak, 182 MiB (14 %) more than"
+        in told[0]
+    )
+    assert "cannot be told: no two frameworks were given the same work" in told[0]
+    assert "is not backed by repeats (1 and 1 runs)" in told[0]
+    assert told[1:] == [
+        "What line-by-line profiling misses Title of ghost. Support of ghost. Figure: ghost",
+        "Whether the indexes are equal Title of artifact_comparison. Support of artifact_comparison. "
+        "Figure: artifact comparison",
+    ]
+    for name in ("peak_memory", "ghost", "artifact_comparison"):
+        assert f'<a href="#{name}">' in items[0]
+
+
+def test_every_link_within_the_page_leads_somewhere(study: tuple[Path, str]) -> None:
+    links = {each[1:] for each in tables.references(study[1]) if each.startswith("#")}
+    identifiers = re.findall(r'\bid="([^"]+)"', study[1])
+    assert links <= set(identifiers)
+    assert len(identifiers) == len(set(identifiers))
+    assert {"peak_memory", "category-memory", "equal-work", "limits", "tables", "configuration"} <= links
 
 
 def test_the_page_needs_nothing_else(study: tuple[Path, str]) -> None:
@@ -75,19 +144,22 @@ def test_the_page_needs_nothing_else(study: tuple[Path, str]) -> None:
     assert [each for each in references if not each.startswith(("data:", "#"))] == []
     assert study[1].count("window.vegaEmbed") == 1  # one copy of Vega for all figures
     assert "default-src 'none'" in study[1]
+    assert len(study[1].encode()) < 12e6
 
 
 def test_every_figure_is_there_with_its_caption_and_its_rows(study: tuple[Path, str]) -> None:
     directory, html = study
-    for name in ("peak_memory", "memory_over_time", "memory_by_function", "artifact_comparison"):
+    plain = text_of(html).replace("&#39;", "'").replace("&lt;", "<").replace("&gt;", ">")
+    names = [path.stem for path in sorted((directory / "figures").glob("*.html"))]
+    assert len(names) == html.count("data-chart=") >= 5
+    for name in names:
         assert html.count(f'data-chart="{name}"') == 1
         texts = files.read_specification(directory / "figures" / f"{name}.html")["usermeta"]
-        plain = text_of(html).replace("&#39;", "'")
-        assert texts["title"] in plain
-        assert texts["caption"] in plain
-        match = re.search(rf'href="data:text/csv;base64,([^"]+)" download="{name}.csv"', html)
+        assert re.sub(r"\s+", " ", texts["title"]) in plain
+        assert re.sub(r"\s+", " ", texts["caption"]) in plain
+        match = re.search(rf'href="data:text/csv;charset=utf-8,([^"]*)" download="{name}.csv"', html)
         assert match
-        assert base64.b64decode(match[1]) == (directory / "figures" / f"{name}.csv").read_bytes()
+        assert unquote(match[1]) == (directory / "figures" / f"{name}.csv").read_text(encoding="utf-8")
 
 
 def test_every_run_has_a_row(study: tuple[Path, str]) -> None:
@@ -100,10 +172,10 @@ def test_every_run_has_a_row(study: tuple[Path, str]) -> None:
 
 
 def test_an_empty_study_makes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = text_of(run_report(results(tmp_path, {}), monkeypatch))
+    text = text_of(run_report(results(tmp_path, {}, is_finding=False), monkeypatch))
     assert "Nothing was run: the table of runs is empty." in text
     assert "No run completed" in text
-    assert "The table of runs is empty: nothing was run." in text
+    assert "Who needs most memory" not in text
 
 
 def test_a_study_without_a_completed_run_makes_a_page(
@@ -111,21 +183,28 @@ def test_a_study_without_a_completed_run_makes_a_page(
 ) -> None:
     runs = [tables.run(FAISS, 10_000, peak=None, outcome="out_of_memory_cuda")]
     text = text_of(run_report(results(tmp_path, {"runs": runs}), monkeypatch))
-    assert "1 index build with RAGatouille, use_faiss=True of 10,000 documents." in text
+    assert "1 index build: RAGatouille, use_faiss=True, 10,000 documents; profiler none, each once." in text
     assert "1 out of memory (CUDA)" in text
-    assert "No run completed: 1 out of memory (CUDA)" in text
+    assert "No run completed, so nothing can be said" in text
 
 
-def test_figures_come_in_a_fixed_order_and_unknown_ones_last(study: tuple[Path, str], tmp_path: Path) -> None:
-    for path in (study[0] / "figures").iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-        (tmp_path / path.name.replace("peak_memory", "another")).write_bytes(path.read_bytes())
-    assert [figure.name for figure in page.read_figures(tmp_path)] == [
-        "peak_memory",
-        "memory_over_time",
-        "memory_by_function",
-        "artifact_comparison",
-        "another",
+def test_figures_come_by_category_in_the_catalogs_order_and_unknown_ones_last(
+    study: tuple[Path, str], tmp_path: Path
+) -> None:
+    for name in DRAWN:
+        for suffix in (".html", ".csv"):
+            content = (study[0] / "figures" / (name + suffix)).read_bytes()
+            (tmp_path / (name + suffix)).write_bytes(content)
+            (tmp_path / (name.replace("peak_memory", "another") + suffix)).write_bytes(content)
+    figures = page.read_figures(tmp_path)
+    assert [(figure.category, figure.name) for figure in figures] == [
+        ("Memory", "peak_memory"),
+        ("Memory", "memory_over_time"),
+        ("Functions", "memory_by_function"),
+        ("Functions", "ghost"),
+        ("Time", "phase_time"),
+        ("Index", "artifact_comparison"),
+        ("Other figures", "another"),
     ]
 
 
@@ -139,7 +218,7 @@ def test_missing_input_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monke
     assert message().startswith(f"{tmp_path / 'tables' / 'runs.parquet'}: no such table")
     tables.write(tmp_path / "tables")
     assert message() == f"{tmp_path / 'figures'}: holds no figure; draw some first (snakemake figures)"
-    tables.draw_figures(tmp_path / "figures", {})
+    draw(tmp_path / "figures")
     assert message() == f"{tmp_path / 'configuration.yaml'}: cannot be read (No such file or directory)"
     (tmp_path / "figures" / "peak_memory.csv").unlink()
     assert message() == f"{tmp_path / 'figures' / 'peak_memory.csv'}: is missing; draw the figure anew"
@@ -220,5 +299,220 @@ def test_comparisons_are_printed_with_names_and_spread() -> None:
     runs = labelled(tables.run("colbert", 300), tables.run(FAISS, 300))
     row = tables.comparison("systems", 300, ("colbert", [1200.0]), (FAISS, [900.0]), separated=None)
     table = facts.comparison_table(tables.frame("memory_comparison", [row]), runs)
-    assert table.rows[0][:4] == ["ColBERT", "RAGatouille, use_faiss=True", "300", "tree_peak_rss_mib"]
+    assert table.rows[0][:4] == [
+        "ColBERT",
+        "RAGatouille, use_faiss=True",
+        "300",
+        "peak of the process tree (MiB)",
+    ]
     assert table.rows[0][-3:] == ["-300.00", "0.750", "not backed by repeats"]
+
+
+# Who needs most memory, and what of it is the framework itself
+
+FAIR = {"framework": "colbert", "environment": "ragatouille", "label": "ColBERT, equal work"}
+
+
+def repeated(system: str, *peaks: float, documents: int = 300, **columns: Any) -> list[tables.Row]:
+    """Runs without a profiler; their index calls peak at half of `peaks`."""
+    return [
+        tables.run(system, documents, repeat=number, peak=peak, **{"index_peak_rss_mib": peak / 2, **columns})
+        for number, peak in enumerate(peaks, start=1)
+    ]
+
+
+def measured(*groups: list[tables.Row]) -> equal_work.Measured:
+    rows = [row for group in groups for row in group]
+    comparison = tables.frame("memory_comparison", compare_memory(rows))
+    return equal_work.Measured(labelled(*rows), comparison)
+
+
+def answered(*groups: list[tables.Row]) -> equal_work.Answer:
+    answer = equal_work.answer(measured(*groups))
+    assert answer
+    return answer
+
+
+def test_the_framework_itself_is_what_differs_on_equal_work() -> None:
+    answer = answered(
+        repeated("colbert", 1700, 1690),
+        repeated(FAISS, 1240, 1250),
+        repeated("colbert_fair", 1050, 1060, **FAIR),
+    )
+    assert answer.sentence == (
+        "At 300 documents ColBERT needs most memory, 1,695 MiB at its peak, 450 MiB (36 %) more than RAGatouille, "
+        "use_faiss=True; given the same work, RAGatouille takes 190 MiB more than ColBERT (1,245 and 1,055 MiB): so "
+        "much is the framework itself"
+    )
+    assert answer.support == (
+        "Each difference is beyond the spread of repeats (2 and 2 runs; chance alone does that in 33 % of cases). "
+        "During the index call alone, given the same work: +95 MiB."
+    )
+
+
+def test_the_larger_of_the_shipped_systems_is_told_first_at_the_largest_size() -> None:
+    answer = answered(
+        repeated("colbert", 5000, 5000),
+        repeated("colbert", 1200, 1210, documents=900),
+        repeated(FAISS, 1500, 1510, documents=900),
+        repeated("colbert_fair", 1400, 1390, documents=900, **FAIR),
+    )
+    assert answer.sentence.startswith(
+        "At 900 documents RAGatouille, use_faiss=True needs most memory, 1,505 MiB at its peak, 300 MiB (25 %) more "
+        "than ColBERT; given the same work, RAGatouille takes 110 MiB more than ColBERT (1,505 and 1,395 MiB)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("peaks", "words"),
+    [
+        ([1040, 1300], "75 MiB more than ColBERT (1,245 and 1,170 MiB): no difference beyond the spread of repeats"),
+        ([1100], "145 MiB more than ColBERT (1,245 and 1,100 MiB): so much is the framework itself, if repeats "
+                 "confirm it"),
+        ([1300, 1310], "60 MiB less than ColBERT (1,245 and 1,305 MiB): the framework itself adds nothing"),
+    ],
+)  # fmt: skip
+def test_what_equal_work_says_goes_by_the_repeats(peaks: list[float], words: str) -> None:
+    answer = answered(
+        repeated("colbert", 1700, 1690),
+        repeated(FAISS, 1240, 1250),
+        repeated("colbert_fair", *peaks, **FAIR),
+    )
+    assert answer.sentence.endswith(f"RAGatouille takes {words}")
+
+
+def test_without_equal_work_it_cannot_be_told() -> None:
+    systems = repeated("colbert", 1700, 1690), repeated(FAISS, 1240, 1250)
+    assert answered(*systems).sentence.endswith(
+        "how much of it is the framework itself cannot be told: no two frameworks were given the same work (systems "
+        "ragatouille_faiss_true and colbert_fair would be)"
+    )
+    fair = repeated("colbert_fair", 1050, 1060, nbits=2, passages=None, **FAIR)
+    assert answered(*systems, fair).sentence.endswith(
+        "RAGatouille, use_faiss=True and ColBERT, equal work are meant to be equal but are not, or not known to be, "
+        "in passages after splitting and bits per dimension"
+    )
+    assert equal_work.steps(measured(*systems, fair)) == []
+    assert (
+        "one framework only" in answered(systems[0], repeated("colbert_b", 1, framework="colbert")).sentence
+    )
+
+
+def test_a_system_that_ran_out_of_memory_is_named_as_unknown() -> None:
+    killed = repeated("ragatouille_faiss_false", 2000, outcome="out_of_memory_host")
+    answer = answered(repeated("colbert", 1700, 1690), repeated(FAISS, 1240, 1250), killed)
+    assert answer.support.endswith("Not known of RAGatouille, use_faiss=False (out of memory (host)).")
+
+
+def test_one_system_is_not_compared() -> None:
+    assert equal_work.answer(measured(repeated("colbert", 1700, 1690))) is None
+    assert equal_work.answer(equal_work.Measured(labelled(), tables.frame("memory_comparison"))) is None
+
+
+def test_steps_name_what_changes_and_add_up() -> None:
+    of = measured(
+        repeated("colbert_fair", 1050, 1060, **FAIR),
+        repeated("colbert_in_process", 1100, 1120, framework="colbert", environment="colbert", label="Inside",
+                 nbits=2, index_bsize=64, kmeans_iterations=4, passages=300),
+        repeated("colbert", 1700, 1690),
+        repeated(FAISS, 1240, 1250),
+    )  # fmt: skip
+    rows = equal_work.step_rows(of, equal_work.steps(of))
+    assert [row[1:3] + row[4:6] for row in rows] == [
+        ["ColBERT", "Inside", "−585", "−292"],
+        ["Inside", "ColBERT, equal work", "−55", "−28"],
+        ["ColBERT, equal work", "RAGatouille, use_faiss=True", "+190", "+95"],
+        ["ColBERT", "RAGatouille, use_faiss=True", "−450", "−225"],
+    ]
+    assert [row[3] for row in rows] == [
+        "process model (child process → in process)",
+        "passages after splitting (300 → 393), bits per dimension (2 → 4), passages per encoder batch (64 → 32), "
+        "k-means iterations (4 → 20), environment (colbert → ragatouille)",
+        "the framework itself",
+        "all of this",
+    ]
+
+
+def test_chance_of_samples_that_do_not_overlap() -> None:
+    assert equal_work.by_chance(2, 2) == pytest.approx(1 / 3)
+    assert equal_work.by_chance(3, 3) == pytest.approx(0.1)
+
+
+# Facts of the first screen
+
+
+def test_the_encoders_geometry_comes_from_the_configuration() -> None:
+    def encoder(configuration: dict[str, Any]) -> str:
+        rows = facts.scale(labelled(tables.run("colbert", 300)), configuration).rows
+        return next(row[1] for row in rows if row[0] == "encoder")
+
+    settings = {"layers": 12, "hidden_size": 384}
+    assert (
+        encoder({"checkpoints": {"synthetic_small": settings}})
+        == "synthetic_small: 12 layers × 384 wide, 96 values a token"
+    )
+    hub = {"repository": "answerdotai/answerai-colbert-small-v1"}
+    assert "answerdotai/answerai-colbert-small-v1, 96" in encoder({"checkpoints": {"synthetic_small": hub}})
+    assert encoder({"checkpoints": None}) == "synthetic_small: 96 values a token"
+
+
+def test_troubles_name_failed_attempts_and_runs_that_did_not_complete() -> None:
+    failure = "torch: OutOfMemoryError"
+    troubles = facts.troubles(
+        labelled(
+            tables.run("colbert", 300),
+            tables.run(FAISS, 300, kmeans_attempts=2, kmeans_failures=failure),
+            tables.run(FAISS, 1000, repeat=1, outcome="out_of_memory_host", outcome_detail="SIGKILL"),
+            tables.run(FAISS, 1000, repeat=2, outcome="out_of_memory_host"),
+            tables.run("colbert", 1000, outcome="failed"),
+        )
+    )
+    assert troubles.sentences == [
+        "2 of 5 runs ended out of memory (host): RAGatouille, use_faiss=True at 1,000 documents.",
+        "1 of 5 runs ended as failed: ColBERT at 1,000 documents.",
+        "A k-means attempt failed in 1 of 5 runs (torch: OutOfMemoryError): RAGatouille, use_faiss=True at 300 "
+        "documents.",
+    ]
+    assert [list(row[-2:]) for row in troubles.table.rows] == [
+        ["out of memory (host)", "SIGKILL"],
+        ["out of memory (host)", "–"],
+        ["failed", "–"],
+        ["failed k-means attempt", failure],
+    ]
+    assert facts.troubles(labelled(tables.run("colbert", 300))).sentences == []
+
+
+def test_systems_are_listed_with_their_colour_and_at_most_eight() -> None:
+    runs = [tables.run(f"system_{number}", 300) for number in range(11)]
+    shown, left = facts.systems(labelled(*runs))
+    assert (len(shown), left) == (8, 3)
+    assert len({system.colour for system in shown}) == 8
+    sizes = [tables.run("colbert", size, repeat=repeat) for size in (200, 500) for repeat in (1, 2)]
+    (colbert,), _ = facts.systems(labelled(*sizes, tables.run("colbert", 900, "spans")))
+    assert colbert.runs == "200, 500: none ×2; 900: spans"
+
+
+def test_versions_that_differ_are_told_with_their_environments() -> None:
+    runs = labelled(
+        tables.run("colbert", 300, torch_version="2.0.1", environment="old"), tables.run(FAISS, 300)
+    )
+    assert "torch 2.0.1 (old) or 2.10.0 (ragatouille), transformers 4.57.6" in facts.versions_words(runs)
+
+
+def test_campaign_and_logs_from_elsewhere_are_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: tables.Row = {
+        "log": "/home/somebody/secret/250k.log", "entry": 0, "kind": "memory_profiler", "system": "published ColBERT",
+        "documents": 250_000, "machine": "RTX 6000 Ada", "published": True, "source": "250k.log",
+        "sha256": "0123456789abcdef" * 4, "bytes": 12, "attempts": 1, "tables": 7, "incomplete_tables": 0,
+        "calls": 0, "samples": 0,
+    }  # fmt: skip
+    runs = [tables.run("colbert", 300, campaign="spring")]
+    results(tmp_path, {"runs": runs})
+    schemas.write_table([log], schemas.EXTERNAL_LOGS, tmp_path / "tables" / "external_logs.parquet")
+    html = run_report(tmp_path, monkeypatch)
+    assert "IndexScope · campaign spring" in first_screen(html)
+    assert "1 log from elsewhere" in first_screen(html)
+    assert "published ColBERT 250,000 RTX 6000 Ada memory_profiler 250k.log yes" in text_of(html)
+    assert "/home/somebody" not in html

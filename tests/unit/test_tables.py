@@ -71,9 +71,15 @@ def run_record(outcome: str = "completed", repeat: int = 0, **changes: Any) -> d
             "kmeans_iterations": 4,
             "kmeans_backend": "faiss",
             "kmeans_points": 20_000,
-            "kmeans_attempts": 1,
+            "kmeans_attempts": 2,
+            "kmeans_failures": "torch: RuntimeError: CUDA out of memory. Tried to allocate 27.55 GiB",
             "index_size_mib": 0.75,
             "index_seconds": 9.25,
+            "planning_seconds": 2.5,
+            "training_seconds": 1.25,
+            "encoding_seconds": 4.5,
+            "finalizing_seconds": 0.5,
+            "seconds_per_25k_passages": 375,
             "chunks": 1,
         },
         "outcome": outcome,
@@ -105,7 +111,7 @@ def run_record(outcome: str = "completed", repeat: int = 0, **changes: Any) -> d
             "cpu_count": 2,
             "memory_total_mib": 16384.0,
             "kernel": "6.1",
-            "gpus": [],
+            "gpus": ["NVIDIA RTX 6000 Ada Generation, 49140 MiB, 550.54", "another, 1 MiB, 550.54"],
         },
         "threads": 2,
         "allocator": "default",
@@ -132,10 +138,17 @@ def lines(*spans: dict[str, Any]) -> str:
 
 
 def test_a_run_becomes_a_row_with_every_column(tmp_path: Path) -> None:
-    (row,) = run_rows([run_directory(tmp_path / "run") / "run.json"], {"colbert": "ColBERT", "other": "x"})
+    record = run_directory(tmp_path / "run") / "run.json"
+    (row,) = run_rows([record], {"colbert": "ColBERT", "other": "x"}, campaign="before_upgrade")
     assert list(row) and set(row) == set(schemas.RUNS.names)
     nulls = {name for name, value in row.items() if value is None}
     assert nulls == {"outcome_detail", "ragatouille_version", "git_commit"}
+    assert row["campaign"] == "before_upgrade"
+    phases = [row[f"{phase}_seconds"] for phase in ("planning", "training", "encoding", "finalizing")]
+    assert [*phases, row["seconds_per_25k_passages"]] == [2.5, 1.25, 4.5, 0.5, 375]
+    assert row["kmeans_attempts"] == 2
+    assert row["kmeans_failures"].startswith("torch: RuntimeError: CUDA out of memory")
+    assert row["gpu_model"] == "NVIDIA RTX 6000 Ada Generation"
     assert (row["run"], row["label"]) == ("colbert-0a1b2c3d/300/none/0", "ColBERT")
     assert (row["tree_peak_rss_mib"], row["worker_peak_rss_mib"], row["wall_seconds"]) == (1500.5, 900.0, 12)
     assert (row["index_seconds"], row["embeddings"], row["kmeans_backend"]) == (9.25, 21_000, "faiss")
@@ -155,8 +168,19 @@ def test_a_failed_run_is_a_row_with_nulls(tmp_path: Path) -> None:
     )
     (row,) = run_rows([run_directory(tmp_path / "run", record) / "run.json"], {})
     assert (row["outcome"], row["exit_code"]) == ("out_of_memory_host", -9)
-    for name in ("passages", "index_seconds", "worker_peak_rss_mib", "faiss_version", "started_at"):
+    for name in (
+        *("passages", "index_seconds", "worker_peak_rss_mib", "faiss_version", "started_at"),
+        *("encoding_seconds", "seconds_per_25k_passages", "kmeans_failures", "campaign"),
+    ):
         assert row[name] is None
+
+
+def test_a_run_without_a_gpu_has_no_gpu_model(tmp_path: Path) -> None:
+    for gpus in ([], None):
+        record = run_record(hardware=run_record()["hardware"] | {"gpus": gpus})
+        (row,) = run_rows([run_directory(tmp_path / str(gpus), record) / "run.json"], {})
+        assert row["gpu_model"] is None
+        assert row["cpu_count"] == 2
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"colbert": 3}'])

@@ -2,16 +2,40 @@
 
 import os
 
+from . import Setting
+
 
 def _observe(mib):  # type: ignore[no-untyped-def]
     return {"fact": "kmeans", "backend": "toy", "points": mib, "partitions": 1, "iterations": 2}
 
 
-SETTINGS = {}  # type: ignore[var-annotated]
-SETTINGS_MEANING = ""
-OBSERVERS = {("toy_framework", "inner"): _observe}
-PHASES = {("toy_framework", "outer"): "planning"}
+def _observe_attempt(backend, error=None):  # type: ignore[no-untyped-def]
+    return {"fact": "kmeans", "backend": backend, "points": 3, "partitions": 1, "iterations": 2}
+
+
+def _observe_wrongly(mib):  # type: ignore[no-untyped-def]
+    raise KeyError("an argument that the adapter does not know")
+
+
+SETTINGS = {
+    "call": Setting(str, "outer", "dotted name of the function to call"),
+    "arguments": Setting(list, [1, 1], "its arguments"),
+    "instance": Setting(bool, False, "the function is a method, to be called on an instance"),
+    "own_fault": Setting(bool, False, "the adapter has a defect"),
+}
+SETTINGS_MEANING = "A function of the toy framework and its arguments."
+OBSERVERS = {
+    ("toy_framework", "inner"): _observe,
+    ("toy_framework", "cluster"): _observe_attempt,
+    ("toy_framework", "observed_wrongly"): _observe_wrongly,
+}
+PHASES = {
+    ("toy_framework", "outer"): "planning",
+    ("toy_framework", "try_to_train"): "training",
+    ("toy_framework", "hold"): "encoding",
+}
 EXTENSIONS = None
+LAYOUT = None
 
 
 def prepare(run):  # type: ignore[no-untyped-def]

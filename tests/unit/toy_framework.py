@@ -1,6 +1,7 @@
 """A framework made of known spikes, to be measured in tests; copied beside the library as an adapter's target."""
 
 import atexit
+import builtins
 import mmap
 import multiprocessing
 import os
@@ -90,6 +91,21 @@ def wait_with_child(seconds: float) -> None:
     time.sleep(seconds)
 
 
+def wait_for_file(path: str, seconds: float) -> None:
+    """In a child process, until the file is there or the seconds are over."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=sleep_until_there, args=(path, seconds))
+    process.start()
+    process.join()
+
+
+def sleep_until_there(path: str, seconds: float) -> None:
+    print("child", os.getpid(), flush=True)
+    deadline = time.monotonic() + seconds
+    while not os.path.exists(path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def fail() -> None:
     raise ValueError("the framework does not like this")
 
@@ -104,6 +120,30 @@ def swallow() -> None:
 
 def run_out_of_cuda_memory() -> None:
     raise RuntimeError("CUDA out of memory. Tried to allocate 27.55 GiB")
+
+
+def cluster(backend: str, error: str = "") -> None:
+    """A k-means that fails with `error`, where it is given one; the name before its colon is a built-in's."""
+    if error:
+        kind, _, message = error.partition(": ")
+        raise getattr(builtins, kind)(message)
+
+
+def try_to_train(backend: str, error: str) -> None:
+    cluster(backend, error)
+
+
+def fall_back(error: str) -> None:
+    """As RAGatouille does: try one k-means and, whatever happens to it, go on with another."""
+    try:
+        try_to_train("first", error)
+    except Exception as swallowed:
+        print("trying again:", type(swallowed).__name__)
+        try_to_train("second", "")
+
+
+def observed_wrongly(mib: int) -> None:
+    spike(mib)
 
 
 def abort() -> None:

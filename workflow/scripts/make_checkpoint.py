@@ -1,4 +1,4 @@
-"""Write a synthetic checkpoint in ColBERT's file layout (no download, no torch)."""
+"""Make a checkpoint folder: a synthetic one in ColBERT's file layout, or a copy of a local one (no download)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from indexscope.checkpoints import write_checkpoint
+from indexscope.checkpoints import copy_checkpoint, write_checkpoint
 from indexscope.config import settings_from_json
 from indexscope.run_record import InputError
-from indexscope.settings.checkpoints import SyntheticCheckpointSettings
+from indexscope.settings.checkpoints import (
+    Checkpoint,
+    LocalCheckpointSettings,
+    SyntheticCheckpointSettings,
+)
 
 
 def main() -> None:
@@ -25,15 +29,22 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.monotonic()
     try:
-        settings = settings_from_json(SyntheticCheckpointSettings, arguments.checkpoint, "--checkpoint")
-        write_checkpoint(settings, arguments.output)
+        settings = settings_from_json(Checkpoint, arguments.checkpoint, "--checkpoint")
+        match settings:
+            case SyntheticCheckpointSettings():
+                write_checkpoint(settings, arguments.output)
+                what = (
+                    f"synthetic, {settings.layers} layers of width {settings.hidden_size}, dim {settings.dim}"
+                )
+            case LocalCheckpointSettings():
+                copy_checkpoint(settings, arguments.output)
+                what = f"a copy of {settings.path}"
+            case _:
+                raise InputError("--checkpoint: source: hub is downloaded by fetch_checkpoint.py")
     except (InputError, OSError) as error:
         sys.exit(str(error))
-    weights_bytes = (arguments.output / "model.safetensors").stat().st_size
-    print(
-        f"synthetic, {settings.layers} layers of width {settings.hidden_size}, dim {settings.dim}: "
-        f"{weights_bytes} bytes of weights, {time.monotonic() - started:.1f} seconds"
-    )
+    written = sum(path.stat().st_size for path in arguments.output.iterdir())
+    print(f"{what}: {written} bytes, {time.monotonic() - started:.1f} seconds")
 
 
 if __name__ == "__main__":

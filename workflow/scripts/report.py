@@ -24,6 +24,8 @@ def main() -> None:
     try:
         runs = read_table(arguments.tables / "runs.parquet", schemas.RUNS)
         comparison = read_table(arguments.tables / "memory_comparison.parquet", schemas.MEMORY_COMPARISON)
+        external = arguments.tables / "external_logs.parquet"  # not where an archive has none
+        logs = read_table(external, schemas.EXTERNAL_LOGS) if external.exists() else None
         figures = page.read_figures(arguments.figures)
         try:
             configuration = arguments.configuration.read_text(encoding="utf-8")
@@ -31,7 +33,7 @@ def main() -> None:
             raise InputError(f"{arguments.configuration}: cannot be read ({error.strerror})") from None
     except InputError as error:
         sys.exit(str(error))
-    text = page.render(runs, comparison, figures, configuration)
+    text = page.render(runs, comparison, figures, configuration, logs)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     partial = arguments.output.with_name(arguments.output.name + ".partial")
     partial.write_text(text, encoding="utf-8")

@@ -1,4 +1,7 @@
-"""Write the first N documents of a corpus as Parquet (document_id, text) and as JSON lines beside it."""
+"""Write the first N documents of a corpus as Parquet (document_id, text) and as JSON lines beside it.
+
+Nothing is downloaded: what has to be is fetched by fetch_dataset.py beforehand.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from indexscope.config import settings_from_json
 from indexscope.corpora.catalog import open_corpus
 from indexscope.corpora.slicing import write_slice
 from indexscope.run_record import InputError
-from indexscope.settings.corpora import SyntheticCorpusSettings
+from indexscope.settings.corpora import Corpus
 
 
 def main() -> None:
@@ -19,6 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--corpus", required=True, help='JSON file or inline JSON, such as {"source": "synthetic", "seed": 7}'
+    )
+    parser.add_argument(
+        "--dataset", type=Path, help="folder that fetch_dataset.py made (sources hub and ir_datasets)"
     )
     parser.add_argument(
         "--documents", required=True, type=int, help="how many documents, from the first one on"
@@ -32,7 +38,8 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.monotonic()
     try:
-        corpus = open_corpus(settings_from_json(SyntheticCorpusSettings, arguments.corpus, "--corpus"))
+        settings = settings_from_json(Corpus, arguments.corpus, "--corpus")
+        corpus = open_corpus(settings, arguments.dataset)
         written = write_slice(corpus, arguments.documents, arguments.output)
     except (InputError, OSError) as error:
         sys.exit(str(error))

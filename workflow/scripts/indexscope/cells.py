@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from indexscope.config import Configuration, Function, digest
-from indexscope.settings.systems import adapters
-
-ADAPTERS = adapters()
+from indexscope.settings.systems import ADAPTERS
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,9 @@ def resolve(
         "split_to": system.split_to,
         "settings": system.settings.model_dump(mode="json"),
         "lock_digest": lock_digest,
-        "functions": [function.model_dump(mode="json") for function in functions],
+        "functions": [
+            function.model_dump(mode="json") for function in _functions_of(system.framework, functions)
+        ],
         **configuration.measurement.model_dump(mode="json"),
         "device": device,
     }
@@ -70,6 +70,23 @@ def resolve(
         "checkpoint": experiment.checkpoint,
     }
     return Cell(system_name, cell_digest, content)
+
+
+def _functions_of(framework: str, functions: Sequence[Function]) -> list[Function]:
+    """Those of the packages that a framework's adapter knows, and its phases that are not among them.
+
+    So a function that is listed for one framework makes no new cells of another.
+    """
+    adapter = ADAPTERS[framework]
+    packages = {module.partition(".")[0] for module, _ in [*adapter.PHASES, *adapter.OBSERVERS]}
+    listed = [function for function in functions if function.module.partition(".")[0] in packages]
+    named = {(function.module, function.qualname) for function in listed}
+    phases = [
+        Function(module=module, qualname=qualname, phase=True)
+        for module, qualname in adapter.PHASES
+        if (module, qualname) not in named
+    ]
+    return listed + phases
 
 
 def memory_to_reserve_mib(documents: int) -> int:

@@ -1,25 +1,33 @@
-"""Synthetic checkpoints: ColBERT's file layout with seeded random weights, written without torch.
+"""Checkpoints in ColBERT's file layout: synthetic ones, copies of local ones, those of the Hugging Face hub.
 
-Memory and time of indexing depend on the shapes of a checkpoint, not on what its weights have learned, so a
-random one of the same geometry stands in for a trained one where no model can be downloaded. Search quality
-means nothing with it.
+A synthetic one has seeded random weights and is written without torch. Memory and time of indexing depend on
+the shapes of a checkpoint, not on what its weights have learned, so a random one of the same geometry stands in
+for a trained one where no model can be downloaded. Search quality means nothing with it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from indexscope.corpora.lexicon import word_pieces
+from indexscope.corpora.manifests import MANIFEST, write_manifest
 from indexscope.run_record import InputError
-from indexscope.settings.checkpoints import SyntheticCheckpointSettings
+from indexscope.settings.checkpoints import (
+    HubCheckpointSettings,
+    LocalCheckpointSettings,
+    SyntheticCheckpointSettings,
+)
 
 MAX_POSITIONS = 512
 # The vocabulary begins as BERT's: same identifiers of the special tokens and of ColBERT's markers.
@@ -104,12 +112,8 @@ def write_checkpoint(settings: SyntheticCheckpointSettings, output: Path) -> Non
     Raises:
         InputError: `output` holds anything but a checkpoint, or the vocabulary does not fit.
     """
-    _refuse_other_content(output)
     pieces = vocabulary(settings.vocab_size)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with _complete_or_nothing(output) as partial:
         for name, content in _json_files(settings, pieces).items():
             (partial / name).write_text(
                 json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
@@ -119,11 +123,62 @@ def write_checkpoint(settings: SyntheticCheckpointSettings, output: Path) -> Non
         save_file(weights(settings), partial / "model.safetensors", metadata={"format": "pt"})
         # safetensors makes the file private to its owner; give it the mode of its neighbours.
         (partial / "model.safetensors").chmod((partial / "vocab.txt").stat().st_mode)
-        if output.exists():
-            shutil.rmtree(output)
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+def copy_checkpoint(settings: LocalCheckpointSettings, output: Path) -> None:
+    """Copy the checkpoint in a local folder, its other files left out, with a manifest.
+
+    A copy, no link: what the digest in a folder's name stands for must not change under the runs that used
+    it, when the checkpoint is trained on or deleted.
+
+    Raises:
+        InputError: the folder is no ColBERT checkpoint, or `output` holds anything but one.
+    """
+    folder = Path(settings.path).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"path: {settings.path!r} is no folder; correct it")
+    chosen = needed_files(path.name for path in folder.iterdir() if path.is_file())
+    refuse_incomplete(chosen, str(folder))
+    with _complete_or_nothing(output) as partial:
+        for name in chosen:
+            shutil.copyfile(folder / name, partial / name)
+        refuse_damaged(partial, chosen, str(folder))
+        write_manifest(partial / MANIFEST, {"requested": settings.model_dump()}, partial, chosen)
+
+
+def fetch_checkpoint(
+    settings: HubCheckpointSettings, output: Path, report: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Download a checkpoint from the hub to the directory `output`, with a manifest; return the manifest.
+
+    Until all is there it is in `output`.partial, where an interrupted download goes on.
+
+    Raises:
+        InputError: it cannot be had, or is no ColBERT checkpoint; the sentence says what to do.
+    """
+    from indexscope.corpora import hub
+
+    repository = hub.Repository("model", settings.repository, settings.revision)
+    commit = repository.resolve()
+    listed = {file.path: file for file in repository.files(commit)}
+    chosen = hub.matching(list(listed), settings.files) if settings.files else needed_files(listed)
+    refuse_incomplete(chosen, str(repository))
+    _refuse_other_content(output)
+    partial = _partial(output)
+    partial.mkdir(parents=True, exist_ok=True)
+    total = sum(listed[path].size for path in chosen)
+    for number, path in enumerate(chosen, start=1):
+        report(f"{number} of {len(chosen)} files ({total / 2**20:.0f} MiB in all): {path}")
+        repository.download(commit, listed[path], partial)
+    refuse_damaged(partial, chosen, str(repository))
+    for left in partial.iterdir():  # of an earlier attempt, when a branch was at another commit
+        if left.is_file() and left.name not in chosen:
+            left.unlink()
+    manifest = write_manifest(
+        partial / MANIFEST, {"requested": settings.model_dump(), "commit": commit}, partial, chosen
+    )
+    _replace(output, partial)
+    return manifest
 
 
 CHECKPOINT_FILES = frozenset(
@@ -137,12 +192,94 @@ CHECKPOINT_FILES = frozenset(
         "vocab.txt",
     }
 )
+# What else a checkpoint may have that loading it reads: other tokenizers, other weights.
+_OTHER_FILES = re.compile(
+    r"added_tokens\.json|merges\.txt|vocab\.json|[\w.-]+\.model"
+    r"|model-\d+-of-\d+\.safetensors|pytorch_model(-\d+-of-\d+)?\.bin"
+    r"|(model\.safetensors|pytorch_model\.bin)\.index\.json"
+)
+_SAFETENSORS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+_PYTORCH_WEIGHTS = re.compile(r"pytorch_model.*\.bin(\.index\.json)?")
+_TOKENIZER = re.compile(r"tokenizer\.json|vocab\.txt|vocab\.json|[\w.-]+\.model")
+
+
+def needed_files(names: Iterable[str]) -> list[str]:
+    """Those of a folder's files that loading a ColBERT checkpoint reads; one set of weights, safetensors first."""
+    known = sorted(name for name in names if name in CHECKPOINT_FILES or _OTHER_FILES.fullmatch(name))
+    if any(_SAFETENSORS.fullmatch(name) for name in known):
+        known = [name for name in known if not _PYTORCH_WEIGHTS.fullmatch(name)]
+    return known
+
+
+def refuse_incomplete(names: Iterable[str], where: str) -> None:
+    """Raise InputError when the files named are not all that a ColBERT checkpoint must have."""
+    names = list(names)
+
+    def has(pattern: re.Pattern[str]) -> bool:
+        return any(pattern.fullmatch(name) for name in names)
+
+    if "config.json" not in names:
+        problem = "has no config.json; name the folder or repository of an encoder as transformers saves it"
+    elif not has(_SAFETENSORS) and not has(_PYTORCH_WEIGHTS):
+        problem = "has no weights (model.safetensors or pytorch_model.bin); complete it"
+    elif not has(_TOKENIZER):
+        problem = "has no tokenizer (tokenizer.json or vocab.txt); save the tokenizer with it"
+    elif "artifact.metadata" not in names:
+        problem = (
+            "has no artifact.metadata, so it is an encoder that ColBERT has not trained; name a ColBERT checkpoint, "
+            "such as answerdotai/answerai-colbert-small-v1"
+        )
+    else:
+        return
+    raise InputError(f"{where}: {problem}")
+
+
+def refuse_damaged(folder: Path, names: Iterable[str], where: str) -> None:
+    """Raise InputError when a file cannot be what its name says: JSON that does not parse, weights cut off."""
+    for name in names:
+        try:
+            if name.endswith((".json", ".metadata")):
+                json.loads((folder / name).read_bytes())
+            elif name.endswith(".safetensors"):
+                with safe_open(folder / name, "np"):
+                    pass
+        except (ValueError, SafetensorError) as error:
+            raise InputError(f"{where}: {name} is cut off or damaged ({error}); get it again") from None
+
+
+def _partial(output: Path) -> Path:
+    return output.with_name(output.name + ".partial")
+
+
+@contextmanager
+def _complete_or_nothing(output: Path) -> Iterator[Path]:
+    """A new folder that becomes `output` when all has been written to it, and vanishes when that fails."""
+    _refuse_other_content(output)
+    partial = _partial(output)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        _replace(output, partial)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(output: Path, complete: Path) -> None:
+    if output.exists():
+        shutil.rmtree(output)
+    complete.rename(output)
 
 
 def _refuse_other_content(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file; a checkpoint is a directory, choose another name")
-    others = sorted(path.name for path in output.glob("*") if path.name not in CHECKPOINT_FILES)
+    known = CHECKPOINT_FILES | {MANIFEST, ".snakemake_timestamp"}
+    others = sorted(
+        path.name
+        for path in output.glob("*")
+        if path.name not in known and not _OTHER_FILES.fullmatch(path.name)
+    )
     if others:
         raise InputError(f"{output}: holds {others[0]!r}, which no checkpoint has; choose another directory")
 

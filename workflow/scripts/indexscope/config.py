@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from indexscope.run_record import InputError
 from indexscope.settings import systems as frameworks
@@ -98,7 +98,8 @@ class Configuration(Model):
     )
     keep: Literal["indexes", "dumps", "none"] = Field(
         "indexes",
-        description="what stays of a run beside its record: the index and dumped artifacts, the dumps alone, or none",
+        description="what stays of a run beside its record: the index and dumped artifacts, the dumps alone, or none "
+        "(a later comparison then builds its indexes again)",
     )
     campaign: Name | None = Field(
         None,
@@ -155,18 +156,24 @@ def experiment_runs(experiment: IndexMemory) -> list[RunName]:
 
 
 def artifact_pairs(configuration: Configuration) -> list[ArtifactPair]:
-    """The pairs that are configured; else each system's first two repeats, and every two systems."""
+    """The pairs that are configured; else each system's first two repeats, and every two systems.
+
+    A framework whose indexes cannot be dumped is in no pair, unless one is configured.
+    """
     experiment = configuration.index_memory
     if experiment.artifact_pairs is not None:
         return experiment.artifact_pairs
-    label = {name: configuration.systems[name].label for name in experiment.systems}
-    repeated = [
-        ArtifactPair(name=f"{label[name]}: repeated", left=name, right=name, right_repeat=2)
+    label = {
+        name: configuration.systems[name].label
         for name in experiment.systems
+        if frameworks.ADAPTERS[configuration.systems[name].framework].LAYOUT is not None
+    }
+    repeated = [
+        ArtifactPair(name=f"{label[name]}: repeated", left=name, right=name, right_repeat=2) for name in label
     ]
     between = [
         ArtifactPair(name=f"{label[left]} | {label[right]}", left=left, right=right)
-        for left, right in itertools.combinations(experiment.systems, 2)
+        for left, right in itertools.combinations(label, 2)
     ]
     return repeated + between
 
@@ -182,14 +189,31 @@ def pair_runs(pair: ArtifactPair, runs: set[RunName]) -> Iterator[tuple[RunName,
 
 def digest(*parts: Any) -> str:
     """Eight hexadecimal digits that change with any of the settings, and with what is made of them."""
-    plain = [
-        {"generation": getattr(part, "generation", None), **part.model_dump(mode="json")}
-        if isinstance(part, BaseModel)
-        else part
-        for part in parts
-    ]
+    plain = [_identity(part) if isinstance(part, BaseModel) else part for part in parts]
     canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def _identity(settings: BaseModel) -> dict[str, Any]:
+    """The settings, and what they name outside themselves (`outside`: the state of files)."""
+    outside: dict[str, Any] = getattr(settings, "outside", dict)()
+    return {
+        "generation": getattr(settings, "generation", None),
+        **settings.model_dump(mode="json"),
+        **outside,
+    }
+
+
+def addressed(configuration: Configuration, section: Literal["corpora", "checkpoints"], name: str) -> str:
+    """`NAME-DIGEST` of a corpus or checkpoint: how what is made of it is called on disk.
+
+    Raises:
+        ConfigurationError: a file that it names is missing; the sentence names the configuration key.
+    """
+    try:
+        return f"{name}-{digest(getattr(configuration, section)[name])}"
+    except InputError as error:
+        raise ConfigurationError(f"{section}.{name}.{error}") from None
 
 
 class ConfigurationError(InputError):
@@ -203,21 +227,26 @@ _UNIONS = [("systems",), ("corpora",), ("checkpoints",)]
 def settings_from_json(model: type[Settings], argument: str, option: str) -> Settings:
     """Settings that a program was given, as JSON inline or in the file that `argument` names.
 
+    `model` is a model, or the union of those of a section, told apart by `source`.
+
     Raises:
         ConfigurationError: the file cannot be read, is not a JSON object, or holds a wrong setting.
     """
     inline = argument.lstrip().startswith("{")
     where = option if inline else argument
+    is_union = not isinstance(model, type)  # pydantic then puts the union's tag first
     try:
         text = argument if inline else Path(argument).read_text(encoding="utf-8")
-        return model.model_validate_json(text)
+        return TypeAdapter(model).validate_json(text)
     except OSError as error:
         raise ConfigurationError(
             f"{where}: cannot be read ({error.strerror}); give a JSON file or an inline JSON object"
         ) from None
     except ValidationError as error:
         raise ConfigurationError(
-            "\n".join(f"{where}: {_sentence(problem['loc'], problem)}" for problem in error.errors())
+            "\n".join(
+                f"{where}: {_sentence(problem['loc'][is_union:], problem)}" for problem in error.errors()
+            )
         ) from None
 
 
@@ -244,6 +273,13 @@ def _sentence(location: tuple[Any, ...], problem: Mapping[str, Any]) -> str:
     for part in location:
         key += f"[{part}]" if isinstance(part, int) else (f".{part}" if key else str(part))
     message: str = problem["msg"].removeprefix("Value error, ")
+    if problem["type"].startswith("union_tag"):  # the entry's kind decides which keys there are
+        kind = problem["ctx"]["discriminator"].strip("'")
+        key = f"{key}.{kind}" if key else kind
+        if problem["type"] == "union_tag_not_found":
+            return f"{key}: is missing; see config/README.md for what it means"
+        tags = problem["ctx"]["expected_tags"].replace(", ", " or ")
+        return f"{key}: {problem['input'][kind]!r} is not valid: input should be {tags}"
     if not location:  # the model's own validator names the key
         return message[0].lower() + message[1:]
     if problem["type"] == "extra_forbidden":
@@ -251,6 +287,8 @@ def _sentence(location: tuple[Any, ...], problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{key}: is missing; see config/README.md for what it means"
     lowered = message[0].lower() + message[1:]
+    if problem["type"] == "value_error" and isinstance(problem["input"], Mapping):
+        return f"{key}: {lowered}"  # the entry's own validator names the key
     return f"{key}: {problem['input']!r} is not valid: {lowered}"
 
 

@@ -5,6 +5,7 @@ Units are in column names: `_mib` is 2**20 bytes, `_seconds` is wall time on the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,101 @@ ARTIFACT_COMPARISON = pa.schema(
     ]
 )
 
+# Published times of encoding (config/published): one row for each number.
+PUBLISHED_ENCODE_SECONDS = pa.schema(
+    [
+        pa.field("framework", pa.string(), nullable=False),
+        pa.field("profiler", pa.string(), nullable=False),
+        pa.field("gpu", pa.string(), nullable=False),
+        pa.field("seconds_per_25k_passages", pa.float64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+    ]
+)
+
+
+# One row for each file of `external_logs`; `log` is as in the other tables.
+EXTERNAL_LOGS = pa.schema(
+    [
+        pa.field("log", pa.string(), nullable=False),
+        pa.field("entry", pa.int64(), nullable=False),  # position in external_logs; a glob's files share it
+        pa.field("kind", pa.string(), nullable=False),  # memory_profiler or mprof
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("documents", pa.int64(), nullable=False),
+        pa.field("machine", pa.string(), nullable=False),
+        pa.field("published", pa.bool_(), nullable=False),  # a log of the published study
+        pa.field("source", pa.string(), nullable=False),  # path, glob or URL as configured
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("attempts", pa.int64(), nullable=False),  # of memory_profiler tables; recordings of mprof
+        pa.field("tables", pa.int64(), nullable=False),  # of memory_profiler
+        pa.field("incomplete_tables", pa.int64(), nullable=False),
+        pa.field("calls", pa.int64(), nullable=False),  # FUNC lines of mprof
+        pa.field("samples", pa.int64(), nullable=False),  # MEM and CHLD lines of mprof
+    ]
+)
+
+# The published numbers of memory_profiler beside ours: one row for each source, system, size and function.
+PUBLISHED_MEMORY = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),  # published, log (external), ours
+        pa.field("system", pa.string(), nullable=False),  # label
+        pa.field("framework", pa.string()),
+        pa.field("documents", pa.int64(), nullable=False),
+        pa.field("function", pa.string(), nullable=False),
+        pa.field("start_mib", pa.float64()),  # median of the runs; a corrected cell has the value of the log
+        pa.field("increment_mib", pa.float64()),
+        pa.field("final_mib", pa.float64()),
+        pa.field("corrected", pa.bool_(), nullable=False),  # the log contradicts a published cell of this row
+        pa.field("runs", pa.int64(), nullable=False),
+        pa.field("machine", pa.string()),
+        pa.field("corpus", pa.string()),
+        pa.field("checkpoint", pa.string()),
+    ]
+)
+
+
+# Not below results/tables: made of the tables `runs` of several campaigns (results/trends).
+
+TRENDS = pa.schema(
+    [
+        pa.field("campaign", pa.string(), nullable=False),  # results without a name are called by their date
+        *(field for field in RUNS if field.name != "campaign"),
+    ]
+)
+
+# One row for each quantity of a system, size and profiler, and each two campaigns that are compared.
+CAMPAIGN_COMPARISON = pa.schema(
+    [
+        pa.field("comparison", pa.string(), nullable=False),  # "previous" or "first": which campaign is left
+        pa.field("left_campaign", pa.string(), nullable=False),
+        pa.field("right_campaign", pa.string(), nullable=False),  # the later one
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("documents", pa.int64(), nullable=False),
+        pa.field("profiler", pa.string(), nullable=False),
+        pa.field("quantity", pa.string(), nullable=False),  # a measured column of RUNS
+        pa.field("left_runs", pa.int64(), nullable=False),  # completed ones
+        pa.field("left_median", pa.float64()),
+        pa.field("left_min", pa.float64()),
+        pa.field("left_max", pa.float64()),
+        pa.field("right_runs", pa.int64(), nullable=False),
+        pa.field("right_median", pa.float64()),
+        pa.field("right_min", pa.float64()),
+        pa.field("right_max", pa.float64()),
+        pa.field("difference", pa.float64()),  # right - left, of the medians
+        pa.field("ratio", pa.float64()),  # right / left, of the medians
+        pa.field("separated", pa.bool_()),  # the samples do not overlap; null with one run on a side
+        # How often samples of these numbers, all from one distribution, would be separated.
+        pa.field("chance_of_separation", pa.float64()),
+        pa.field("factor", pa.float64(), nullable=False),  # that the medians must differ by
+        pa.field("exceeds_factor", pa.bool_()),
+        pa.field("changed", pa.bool_(), nullable=False),  # the first three verdicts
+        # changed, completes now, no longer completes; below the factor, within the spread of repeats,
+        # too few repeats, no completed run
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("differs", pa.string(), nullable=False),  # what is known to differ between the campaigns
+    ]
+)
+
 
 # Every table under results/tables, by its file's name.
 TABLES = {
@@ -216,9 +312,27 @@ TABLES = {
     "memory_curve": MEMORY_CURVE,
     "memory_profiler_lines": MEMORY_PROFILER_LINES,
     "memory_by_function": MEMORY_BY_FUNCTION,
+    "external_logs": EXTERNAL_LOGS,
+    "published_memory": PUBLISHED_MEMORY,
     "memory_comparison": MEMORY_COMPARISON,
     "artifact_comparison": ARTIFACT_COMPARISON,
+    "published_encode_seconds": PUBLISHED_ENCODE_SECONDS,
 }
+
+
+# Where a table comes from: environment variables, which the workflow sets (rules/common.smk), and the keys
+# under which their values are in the table's Parquet metadata. What made a run is in `runs`, by its key.
+_ORIGIN = {
+    "INDEXSCOPE_CAMPAIGN": b"indexscope.campaign",
+    "INDEXSCOPE_COMMIT": b"indexscope.commit",  # of the code that made the table
+    "INDEXSCOPE_ANALYSIS_LOCK": b"indexscope.analysis_lock",  # digest of the environment that made it
+}
+
+
+def origin() -> dict[bytes, bytes] | None:
+    """What is known of where tables written now come from; None outside of the workflow."""
+    known = {key: os.environ.get(name, "").encode() for name, key in _ORIGIN.items()}
+    return {key: value for key, value in known.items() if value} or None
 
 
 def write_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, path: Path) -> None:
@@ -238,7 +352,7 @@ def write_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, path: Path
     table = pa.Table.from_pylist(checked, schema=schema)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    pq.write_table(table, partial)
+    pq.write_table(table.replace_schema_metadata(origin()), partial)
     partial.replace(path)
 
 
@@ -251,7 +365,7 @@ def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        with pq.ParquetWriter(partial, schema) as writer:
+        with pq.ParquetWriter(partial, schema.with_metadata(origin())) as writer:
             pending: list[pa.RecordBatch] = []
             for batch in batches:
                 pending.append(batch)

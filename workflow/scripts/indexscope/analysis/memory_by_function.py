@@ -13,12 +13,15 @@ call in `_sample_embeddings`, not those that encode chunks later. Where the call
 (the decorator loses it when an exception leaves the function), the function's own first whole table is taken:
 start is its first measured row, final its last one, increment their difference. An mprof recording has start
 and final of each call.
+
+Other functions than these seven have rows when they are named (`Names`, from config/functions.yaml): from the
+first whole table of their own, or the first call in an mprof recording.
 """
 
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -48,10 +51,13 @@ QUALIFIED_NAMES = {
 }
 FUNCTIONS = list(QUALIFIED_NAMES)
 
-# Dotted module and `def` → function.
-_DEFINED_AS = {
-    (qualified.rsplit(".", 2)[0], qualified.rsplit(".", 1)[1]): name
-    for name, qualified in QUALIFIED_NAMES.items()
+# Tables of the study's own wrappers, and a `def` that two classes of a module have: file, `def` → function.
+_STUDY_TABLES = {
+    ("RAGPretrainedModel.py", "_process_corpus_profiled"): "RAGPretrainedModel._process_corpus",
+    ("RAGPretrainedModel.py", "_model_index_profiled"): "ColBERT.index",
+    ("colbert.py", "_construct_model_index"): "ModelIndexFactory.construct",
+    ("index.py", "construct"): "PLAIDModelIndex.construct",
+    ("collection_indexer.py", "_sample_pids_profiled"): "CollectionIndexer._sample_pids",
 }
 _CALL = re.compile(
     r"\bindexer\.(?P<indexer>index)\(|\.(?P<encoder>encode_passages)\("
@@ -65,6 +71,56 @@ _CALLERS: dict[str, set[str] | None] = {
     **{name: {"run"} for name in ("setup", "train", "index", "finalize")},
 }
 _ROWS_ABOVE = 1000  # measured rows that are searched for the start
+
+
+class Names:
+    """What the functions are called: the seven of the study, and others.
+
+    Args:
+        others: dotted module and name within it, as in config/functions.yaml. Their label is the name within
+            the module, such as `CollectionIndexer.run`.
+    """
+
+    def __init__(self, others: Iterable[tuple[str, str]] = ()) -> None:
+        self.qualified = dict(QUALIFIED_NAMES)  # label → dotted name
+        self._modules = {name: qualified.rsplit(".", 2)[0] for name, qualified in QUALIFIED_NAMES.items()}
+        for module, qualname in others:
+            if f"{module}.{qualname}" not in QUALIFIED_NAMES.values():
+                self.qualified[qualname] = f"{module}.{qualname}"
+                self._modules[qualname] = module
+        self._labels = {qualified: name for name, qualified in self.qualified.items()}
+        defined = [(module, _defined_name(self.qualified[name])) for name, module in self._modules.items()]
+        several = {key for key, number in Counter(defined).items() if number > 1}
+        self._by_definition = {
+            key: name for key, name in zip(defined, self._modules, strict=True) if key not in several
+        }
+
+    def of_definition(self, module: str, defined: str) -> str | None:
+        """The function that `def NAME` in a dotted module is; none when it is another, or one of two."""
+        return self._by_definition.get((module, defined))
+
+    def of_table(self, table: Table) -> str | None:
+        """The function that a table is of, by its qualified name, or by its file and `def`."""
+        if table.qualified_name is not None:
+            return self._labels.get(table.qualified_name)
+        path = table.source_file.replace("\\", "/")
+        for (module, defined), name in self._by_definition.items():
+            file = module.replace(".", "/") + ".py"
+            # The seven are known by the file's name alone, the others by their folder too.
+            known = file.rsplit("/", 1)[-1] if name in QUALIFIED_NAMES else "/".join(file.rsplit("/", 2)[-2:])
+            if defined == table.function and f"/{path}".endswith(f"/{known}"):
+                return name
+        studied = _STUDY_TABLES.get((file_name(path), table.function or ""))
+        return studied if studied in self.qualified else None
+
+
+def _defined_name(qualified: str) -> str:
+    """What stands after `def`: Python puts the class's name before a private one."""
+    *_, owner, name = qualified.split(".")
+    return name.removeprefix(f"_{owner}") if name.startswith(f"_{owner}__") else name
+
+
+_SEVEN = Names()
 
 # How far a source is trusted; the first of the best in an attempt counts.
 _CALL_ROW, _OWN_TABLE, _DOUBTFUL_CALL_ROW = range(3)
@@ -84,9 +140,10 @@ class Measured:
 class _TableSummary:
     """What one table says about the functions, read row by row."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, names: Names) -> None:
         self.table = table
-        self.function = _function_of(table)
+        self.names = names
+        self.function = names.of_table(table)
         self.calls: list[tuple[str, Measured]] = []
         self._above: deque[float] = deque(maxlen=_ROWS_ABOVE)
         self._first: float | None = None
@@ -106,7 +163,7 @@ class _TableSummary:
         """The table's own function, from its first to its last measured row."""
         if self.function is None or self._first is None or self._last is None:
             return None
-        name = self.table.qualified_name or _derived_name(self.table, self.function)
+        name = self.table.qualified_name or _derived_name(self.table, self.names.qualified[self.function])
         increment = round(self._last - self._first, self._decimals)
         return Measured(self._first, increment, self._last, _OWN_TABLE, name)
 
@@ -126,7 +183,7 @@ class _TableSummary:
         trust = _CALL_ROW if start is not None else _DOUBTFUL_CALL_ROW
         if start is None and self._above:
             start = self._above[-1]
-        return Measured(start, increment, memory, trust, _derived_name(self.table, name))
+        return Measured(start, increment, memory, trust, _derived_name(self.table, QUALIFIED_NAMES[name]))
 
 
 _Attempt = dict[int | None, dict[str, Measured]]  # process → function → measured
@@ -138,11 +195,13 @@ def _keep(attempt: _Attempt, process: int | None, name: str, measured: Measured)
         known[name] = measured
 
 
-def function_rows(path: Path, report: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def function_rows(
+    path: Path, report: Callable[[str], None], names: Names = _SEVEN
+) -> Iterator[dict[str, Any]]:
     """Rows of schemas.MEMORY_BY_FUNCTION of one log, by attempt, function and process.
 
     The column `log` is the path as given, values are MiB as printed. A function that was not measured in an
-    attempt has no row there.
+    attempt, or that `names` does not have, has no row there.
 
     Raises:
         InputError: as LogReader.rows.
@@ -151,15 +210,15 @@ def function_rows(path: Path, report: Callable[[str], None]) -> Iterator[dict[st
     attempts: dict[int, _Attempt] = {}
     named: dict[str, str] = {}  # function → qualified name, once a table of the log has shown it
     for table, rows in groupby(reader.rows(), key=lambda pair: pair[0]):
-        summary = _TableSummary(table)
+        summary = _TableSummary(table, names)
         for _, row in rows:
             summary.add(row)
         for finished in sorted(number for number in attempts if number < table.attempt - 1):
-            yield from _rows_of(path, finished, attempts.pop(finished), named)
+            yield from _rows_of(path, finished, attempts.pop(finished), named, names)
         _keep_table(attempts, summary, named, whole=table.index not in reader.incomplete)
-    _keep_calls(attempts, reader.calls)
+    _keep_calls(attempts, reader.calls, names)
     for number in sorted(attempts):
-        yield from _rows_of(path, number, attempts[number], named)
+        yield from _rows_of(path, number, attempts[number], named, names)
 
 
 def _keep_table(
@@ -184,19 +243,21 @@ def _keep_table(
         attempt_of_call -= 1
 
 
-def _keep_calls(attempts: dict[int, _Attempt], calls: Iterable[Call]) -> None:
+def _keep_calls(attempts: dict[int, _Attempt], calls: Iterable[Call], names: Names) -> None:
     counter = AttemptCounter()
     for call in sorted(calls, key=lambda call: call.ended):
         module, _, defined = call.name.rpartition(".")
         number = counter.place(module, defined, process=None, role=None)
-        if name := _DEFINED_AS.get((module, defined)):
+        if name := names.of_definition(module, defined):
             increment = round(call.end_mib - call.start_mib, 4)
-            measured = Measured(call.start_mib, increment, call.end_mib, _OWN_TABLE, QUALIFIED_NAMES[name])
+            measured = Measured(call.start_mib, increment, call.end_mib, _OWN_TABLE, names.qualified[name])
             _keep(attempts.setdefault(number, {}), None, name, measured)
 
 
-def _rows_of(path: Path, number: int, attempt: _Attempt, named: dict[str, str]) -> Iterator[dict[str, Any]]:
-    for name in FUNCTIONS:
+def _rows_of(
+    path: Path, number: int, attempt: _Attempt, named: dict[str, str], names: Names
+) -> Iterator[dict[str, Any]]:
+    for name in names.qualified:
         for process, known in attempt.items():
             if measured := known.get(name):
                 yield {
@@ -211,31 +272,22 @@ def _rows_of(path: Path, number: int, attempt: _Attempt, named: dict[str, str]) 
                 }
 
 
-def _function_of(table: Table) -> str | None:
-    """The function that the table is of, by its qualified name, or by its file and `def`."""
-    if table.qualified_name is not None:
-        return next((name for name, known in QUALIFIED_NAMES.items() if known == table.qualified_name), None)
-    file = file_name(table.source_file)
-    for (module, defined), name in _DEFINED_AS.items():
-        if defined == table.function and file == module.rsplit(".", 1)[-1] + ".py":
-            return name
-    return None
-
-
-def _derived_name(table: Table, name: str) -> str | None:
-    """The qualified name of a function that ColBERT's or RAGatouille's own code defines or calls."""
+def _derived_name(table: Table, qualified: str) -> str | None:
+    """`qualified`, where ColBERT's or RAGatouille's own code defines or calls the function."""
     packages = {"colbert", "ragatouille"} & set(
         PurePosixPath(table.source_file.replace("\\", "/")).parent.parts
     )
     announced = (table.qualified_name or "").split(".", 1)[0] in ("colbert", "ragatouille")
-    return QUALIFIED_NAMES[name] if packages or announced else None
+    return qualified if packages or announced else None
 
 
-def function_batches(paths: Iterable[Path], report: Callable[[str], None]) -> Iterator[pa.RecordBatch]:
+def function_batches(
+    paths: Iterable[Path], report: Callable[[str], None], names: Names = _SEVEN
+) -> Iterator[pa.RecordBatch]:
     """Rows of schemas.MEMORY_BY_FUNCTION, one batch for each log.
 
     Raises:
         InputError: as LogReader.rows.
     """
     for path in paths:
-        yield pa.RecordBatch.from_pylist(list(function_rows(path, report)), schemas.MEMORY_BY_FUNCTION)
+        yield pa.RecordBatch.from_pylist(list(function_rows(path, report, names)), schemas.MEMORY_BY_FUNCTION)

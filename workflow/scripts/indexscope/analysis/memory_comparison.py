@@ -10,7 +10,13 @@ from typing import Any
 
 from indexscope.run_record import COMPLETED, InputError
 
-QUANTITIES = ("tree_peak_rss_mib", "index_peak_rss_mib", "wall_seconds", "index_seconds")
+QUANTITIES = (
+    "tree_peak_rss_mib",
+    "index_peak_rss_mib",
+    "wall_seconds",
+    "index_seconds",
+    "seconds_per_25k_passages",
+)
 WITHOUT_PROFILER = "none"
 
 

@@ -52,7 +52,7 @@ ONCE_PER_ATTEMPT = BEFORE_RUN | {"train", "finalize", "run", "index", "build"}
 UNKNOWN_FILE = "<unknown>"  # a table whose `Filename:` line the log lacks
 
 _BATCH_ROWS = 8192
-_LONGEST_LINE = 1 << 20  # characters; what follows is read as a line of its own
+LONGEST_LINE = 1 << 20  # characters; what follows is read as a line of its own
 
 _HEADER = re.compile(r"Line #\s+Mem usage\s+Increment(\s+Occurr?ences)?\s+Line Contents\s*$")
 _FILENAME = re.compile(r"Filename: (.+?)\s*$")
@@ -250,8 +250,8 @@ class LogReader:
             InputError: the file cannot be read, or holds text but nothing of memory_profiler.
         """
         empty = True
-        with _open_log(self._path) as stream:
-            for line in iter(partial(stream.readline, _LONGEST_LINE), ""):
+        with open_log(self._path) as stream:
+            for line in iter(partial(stream.readline, LONGEST_LINE), ""):
                 text = line.rstrip("\n")
                 empty = empty and not text.strip()
                 table = self._table
@@ -349,8 +349,12 @@ class LogReader:
             self._report(f"{self._path}: {table} lacks {table.missing} rows: other output runs through them")
 
 
-def _open_log(path: Path) -> TextIO:
-    """Text of a log, UTF-8 or marked UTF-16; a carriage return, as progress bars print it, ends a line."""
+def open_log(path: Path) -> TextIO:
+    """Text of a log, UTF-8 or marked UTF-16; a carriage return, as progress bars print it, ends a line.
+
+    Raises:
+        InputError: the file cannot be read, or is binary.
+    """
     try:
         stream = path.open("rb")
         head = stream.peek(4096)[:4096]

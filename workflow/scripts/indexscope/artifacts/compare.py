@@ -93,6 +93,8 @@ def read_pairs(argument: str) -> list[Pair]:
 def compare_pair(pair: Pair, tolerance: Tolerance) -> Iterator[dict[str, Any]]:
     """Rows of schemas.ARTIFACT_COMPARISON for one pair. Tensors are read only where hashes differ.
 
+    Indexes of which neither has a layout that can be dumped have nothing to compare: no rows.
+
     Raises:
         InputError: a manifest is missing or damaged, or the runs are of different sizes.
     """
@@ -102,7 +104,8 @@ def compare_pair(pair: Pair, tolerance: Tolerance) -> Iterator[dict[str, Any]]:
             f"pair {pair.pair!r}: {pair.left} has {left.run.documents} documents and {pair.right} has "
             f"{right.run.documents}: pair runs of the same size"
         )
-    for key in dict.fromkeys([*every_index_has(), *left.artifacts, *right.artifacts]):
+    expected = [] if left.layout is right.layout is None else every_index_has()
+    for key in dict.fromkeys([*expected, *left.artifacts, *right.artifacts]):
         yield {
             "pair": pair.pair,
             "left_run": left.run.run,
@@ -153,13 +156,14 @@ class _Side:
     directory: Path
     run: RunIdentity
     outcome: str
+    layout: str | None
     artifacts: Mapping[str, Artifact]
 
     @classmethod
     def of(cls, directory: Path) -> _Side:
         manifest = read_manifest(directory / MANIFEST)
         artifacts = {artifact.key: artifact for artifact in manifest.artifacts}
-        return cls(directory, manifest.run, manifest.outcome, artifacts)
+        return cls(directory, manifest.run, manifest.outcome, manifest.layout, artifacts)
 
     def columns(self, side: str, key: str) -> dict[str, str]:
         artifact = self.artifacts.get(key)

@@ -15,6 +15,7 @@ chunk at a time is in memory.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -75,11 +76,12 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was dumped of one run; a run that did not complete has no artifacts."""
+    """What was dumped of one run; there are no artifacts of a run that did not complete, or of no `layout`."""
 
     run: RunIdentity
     outcome: str
     outcome_detail: str | None
+    layout: str | None  # of the index's files, as the framework's adapter names it; None: it cannot be dumped
     artifacts: tuple[Artifact, ...]
 
 
@@ -166,7 +168,8 @@ def read_tensors(path: Path) -> list[Array]:
 def dump_artifacts(run_directory: Path, manifest_path: Path, read: TensorReader = read_tensors) -> Manifest:
     """Dump the artifacts of `run_directory`/index beside `manifest_path`, and write the manifest last.
 
-    A run whose outcome is not `completed` gets a manifest without artifacts.
+    A run whose outcome is not `completed` gets a manifest without artifacts, and so does an index of a layout
+    that is not known here.
 
     Raises:
         InputError: run.json is missing or damaged, or a completed run's index is incomplete. Then neither
@@ -175,16 +178,19 @@ def dump_artifacts(run_directory: Path, manifest_path: Path, read: TensorReader 
     record_path = run_directory / "run.json"
     record = read_run_record(record_path)
     identity = RunIdentity.of(record["run"], record_path)
+    layout = _layout_of(record["run"].get("framework"), record_path)
     output = manifest_path.parent
     output.mkdir(parents=True, exist_ok=True)
     artifacts: list[Artifact] = []
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as partial_name:
         partial = Path(partial_name)
-        if record["outcome"] == COMPLETED:
+        if record["outcome"] == COMPLETED and layout is not None:
             index = run_directory / "index"
             for chunk in _chunks(index):
                 artifacts += _write_shard(_read_shard(index, chunk, read), partial)
-        manifest = Manifest(identity, record["outcome"], record.get("outcome_detail"), tuple(artifacts))
+        manifest = Manifest(
+            identity, record["outcome"], record.get("outcome_detail"), layout, tuple(artifacts)
+        )
         _write_manifest(manifest, partial / manifest_path.name)
         for stale in output.glob("tensors*.safetensors"):
             stale.unlink()
@@ -204,9 +210,20 @@ def read_manifest(path: Path) -> Manifest:
     try:
         artifacts = tuple(Artifact(**{**row, "shape": tuple(row["shape"])}) for row in value["artifacts"])
         identity = RunIdentity.of(value["run"], path)
-        return Manifest(identity, value["outcome"], value["outcome_detail"], artifacts)
+        return Manifest(identity, value["outcome"], value["outcome_detail"], value["layout"], artifacts)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a manifest ({error}): {_MANIFEST_REMEDY}") from error
+
+
+def _layout_of(framework: Any, record_path: Path) -> str | None:
+    try:
+        layout: str | None = importlib.import_module(f"indexscope.frameworks.{framework}").LAYOUT
+    except (ImportError, AttributeError):
+        raise InputError(
+            f"{record_path}: run.framework: {framework!r} has no adapter in indexscope/frameworks that names "
+            "its LAYOUT; put it back, or run index_collection.py again"
+        ) from None
+    return layout
 
 
 def _write_manifest(manifest: Manifest, path: Path) -> None:

@@ -2,11 +2,57 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indexscope.corpora.manifests import CONTENT, read_dataset
 from indexscope.corpora.source import CorpusSource
-from indexscope.corpora.synthetic import SyntheticCorpus
-from indexscope.settings.corpora import SyntheticCorpusSettings
+from indexscope.run_record import InputError
+from indexscope.settings.corpora import (
+    FilesCorpusSettings,
+    HubCorpusSettings,
+    IrDatasetsCorpusSettings,
+    SyntheticCorpusSettings,
+)
+from indexscope.settings.files import matching_files
+
+if TYPE_CHECKING:
+    from indexscope.settings.corpora import Corpus
 
 
-def open_corpus(settings: SyntheticCorpusSettings) -> CorpusSource:
-    """The corpus that `settings` describe; each kind of settings has one source."""
-    return SyntheticCorpus(settings)
+def open_corpus(settings: Corpus, dataset: Path | None = None) -> CorpusSource:
+    """The corpus that `settings` describe; each kind of settings has one source.
+
+    `dataset` is the folder that fetch_dataset.py has made, for those kinds that are downloaded.
+
+    Raises:
+        InputError: a file or the dataset is missing, or the dataset is not as it was fetched.
+    """
+    match settings:  # each source is imported where it is used: the others' libraries cost memory
+        case SyntheticCorpusSettings():
+            from indexscope.corpora.synthetic import SyntheticCorpus
+
+            return SyntheticCorpus(settings)
+        case FilesCorpusSettings():
+            from indexscope.corpora.tables import TableCorpus
+
+            return TableCorpus(matching_files(settings.path, "path"), settings, settings.path)
+        case HubCorpusSettings():
+            from indexscope.corpora.tables import TableCorpus
+
+            folder, manifest = _fetched(dataset, settings.source)
+            files = [folder / CONTENT / file["path"] for file in manifest["files"]]
+            return TableCorpus(files, settings, f"{settings.repository} at {manifest['commit'][:12]}")
+        case IrDatasetsCorpusSettings():
+            from indexscope.corpora.ir_catalog import IrDatasetsCorpus
+
+            folder, _ = _fetched(dataset, settings.source)
+            return IrDatasetsCorpus(settings, folder / CONTENT)
+
+
+def _fetched(dataset: Path | None, source: str) -> tuple[Path, dict[str, Any]]:
+    if dataset is None:
+        raise InputError(
+            f"--dataset: is needed for source {source}; run fetch_dataset.py and name its --output"
+        )
+    return dataset, read_dataset(dataset)

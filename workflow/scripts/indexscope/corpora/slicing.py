@@ -54,9 +54,11 @@ def write_slice(corpus: CorpusSource, count: int, output: Path) -> Slice:
     parquet_partial, jsonl_partial = (path.with_name(path.name + ".partial") for path in (output, jsonl))
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        written = _write(corpus.documents(count), parquet_partial, jsonl_partial)
+        written = _write(corpus, count, parquet_partial, jsonl_partial)
         if written < count:
-            raise InputError(f"{corpus.describe()}: {count} documents were asked for, it has only {written}")
+            raise InputError(
+                f"{corpus.describe()}: {count} documents were asked for, it has only {written}; ask for fewer"
+            )
         jsonl_partial.replace(jsonl)
         parquet_partial.replace(output)
     finally:
@@ -65,21 +67,27 @@ def write_slice(corpus: CorpusSource, count: int, output: Path) -> Slice:
     return Slice(output, jsonl, written, output.stat().st_size, jsonl.stat().st_size)
 
 
-def _write(documents: Iterable[Document], parquet_path: Path, jsonl_path: Path) -> int:
+def _write(corpus: CorpusSource, count: int, parquet_path: Path, jsonl_path: Path) -> int:
     """Write both files and return the number of documents; raise InputError on an unusable document_id."""
     hashes = array("q")
     with (
         jsonl_path.open("wb") as jsonl,
         pq.ParquetWriter(parquet_path, SLICE_SCHEMA, compression="zstd") as parquet,
     ):
-        for group in _row_groups(documents):
+        for group in _row_groups(corpus.documents(count)):
             for document in group:
                 if not document.document_id:
-                    raise InputError(f"document {len(hashes)} (counted from 0) has an empty document_id")
-                jsonl.write(_json_line(document))
+                    raise InputError(f"{corpus.where(len(hashes))}: the document_id is empty; correct it")
+                try:
+                    jsonl.write(_json_line(document))
+                except UnicodeEncodeError as error:
+                    raise InputError(
+                        f"{corpus.where(len(hashes))}: document {document.document_id!a} is not valid Unicode "
+                        f"({error.reason}); correct it"
+                    ) from None
                 hashes.append(hash(document.document_id))
             parquet.write_table(pa.Table.from_pylist([item._asdict() for item in group], SLICE_SCHEMA))
-    _refuse_repeated_ids(hashes, parquet_path)
+    _refuse_repeated_ids(corpus, hashes, parquet_path)
     return len(hashes)
 
 
@@ -97,15 +105,10 @@ def _row_groups(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def _json_line(document: Document) -> bytes:
-    try:
-        return (json.dumps(document._asdict(), ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"document {document.document_id!a}: not valid Unicode ({error.reason}); correct the corpus"
-        ) from error
+    return (json.dumps(document._asdict(), ensure_ascii=False) + "\n").encode()
 
 
-def _refuse_repeated_ids(hashes: array[int], parquet_path: Path) -> None:
+def _refuse_repeated_ids(corpus: CorpusSource, hashes: array[int], parquet_path: Path) -> None:
     """Raise InputError for the first document_id that occurs twice.
 
     Equal hashes only point at candidates; the identifiers themselves are read back and compared.
@@ -124,7 +127,7 @@ def _refuse_repeated_ids(hashes: array[int], parquet_path: Path) -> None:
                     and first_seen.setdefault(document_id, position) != position
                 ):
                     raise InputError(
-                        f"document_id {document_id!r} is not unique: documents {first_seen[document_id]} and "
-                        f"{position} (counted from 0) have it"
+                        f"{corpus.where(position)}: document_id {document_id!r} is not unique, "
+                        f"{corpus.where(first_seen[document_id])} has it too; correct one, or id_column"
                     )
                 position += 1

@@ -44,6 +44,10 @@ class SyntheticCorpus:
             f"median {self.settings.median_words:g} words"
         )
 
+    def where(self, position: int) -> str:
+        """The document's number: there is no file."""
+        return f"{self.describe()}: document {position}"
+
     def documents(self, count: int) -> Iterator[Document]:
         """The first `count` documents, one block in memory at a time."""
         for first in range(0, count, BLOCK_DOCUMENTS):

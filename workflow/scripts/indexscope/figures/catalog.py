@@ -35,9 +35,37 @@ FIGURES = {
         FUNCTIONS,
         "memory_profiler's start, increment and final of each function beside the function's exact peak.",
     ),
+    "ghost": Entry(
+        ["runs", "spans", "memory_by_function", "memory_profiler_lines"],
+        FUNCTIONS,
+        "memory_profiler's highest reading in each function against the exact peak: what no line shows.",
+    ),
+    "phase_time": Entry(
+        ["runs", "memory_comparison", "published_encode_seconds"],
+        TIME,
+        "Time of each phase of a run, and of encoding 25,000 passages beside published times.",
+    ),
+    "profiler_cost": Entry(
+        ["runs", "memory_comparison", "published_encode_seconds"],
+        TIME,
+        "Time and peak memory under each profiler relative to runs without one.",
+    ),
+    "resolved_settings": Entry(
+        ["runs"],
+        INDEX,
+        "What really ran: resolved settings of the systems side by side, and how every run ended.",
+    ),
+    "published_beside_ours": Entry(
+        ["published_memory", "runs"],
+        FUNCTIONS,
+        "The published start, increment and final of each function beside what was measured here.",
+    ),
     "artifact_comparison": Entry(
         ["artifact_comparison", "runs"],
         INDEX,
         "Each final artifact of pairs of indexes: equal bit for bit, within tolerance, or different.",
     ),
 }
+
+# Drawn by `snakemake published_figures` from files that need no run; each is a module here too.
+PUBLISHED_FIGURES = ["published_functions", "published_sentences", "external_logs"]

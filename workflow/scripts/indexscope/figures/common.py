@@ -50,6 +50,15 @@ _SYSTEM_COLOURS = [
 INK = "#222222"
 NOTE = "#5A5A5A"
 ALARM = "#A40000"  # a run that did not complete
+# Under a text that lies over other marks.
+HALO: dict[str, Any] = {
+    "stroke": "white",
+    "strokeWidth": 3,
+    "strokeOpacity": 0.8,
+    "strokeJoin": "round",
+    "color": "white",
+}
+WIDEST = 1240  # pixels: what a page of 1280 shows without scrolling
 
 _FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 _TITLE_PIXELS, _SUBTITLE_PIXELS = 16, 12
@@ -88,7 +97,7 @@ THEME: dict[str, Any] = {
 }
 
 
-Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,40 @@ def nothing_to_draw(title: str, reason: str, columns: Sequence[str]) -> Figure:
     )
 
 
+# Panels
+
+
+def columns_that_fit(panels: int, panel_width: int, margin: int = 0) -> int:
+    """How many panels stand side by side within WIDEST less `margin`, so that rows are about equally long."""
+    most = max(1, (WIDEST - margin) // panel_width)
+    return math.ceil(panels / math.ceil(panels / most)) if panels else 1
+
+
+def panel_title(series: str, lines: Sequence[str]) -> alt.TitleParams:
+    """The heading of one system's panel."""
+    return alt.TitleParams(
+        series, subtitle=list(lines), fontSize=13, subtitleFontSize=11, subtitlePadding=2, offset=6
+    )
+
+
+def blocks(panels: Mapping[int, Sequence[Chart]], columns: int) -> Chart:
+    """The panels of each size (number of documents) in rows of `columns`, one size below the other."""
+    stacked = [
+        alt.concat(*of_size, columns=columns).properties(
+            title=alt.TitleParams(documents(size), fontSize=14, offset=10)
+        )
+        for size, of_size in panels.items()
+    ]
+    chart: Chart = alt.vconcat(*stacked, spacing=34).resolve_scale(color="shared", shape="shared")
+    return chart
+
+
 # Systems and runs
+
+
+def own_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that this study measured: those of one of PROFILERS, not what came as a log from elsewhere."""
+    return runs[runs["profiler"].isin(PROFILERS)]
 
 
 def label_systems(runs: pd.DataFrame) -> pd.DataFrame:
@@ -179,6 +221,14 @@ def unique(values: Iterable[Any]) -> list[Any]:
     return [value for value in dict.fromkeys(values) if not pd.isna(value)]
 
 
+def series_and_profilers(runs: pd.DataFrame) -> list[str]:
+    """`SERIES · PROFILER` of each group of `runs`: by series, then in the order of PROFILERS."""
+    profilers = unique([*PROFILERS, *runs["profiler"]])
+    there = set(runs["series"] + " · " + runs["profiler"])
+    names = [f"{series} · {profiler}" for series in unique(runs["series"]) for profiler in profilers]
+    return [name for name in names if name in there]
+
+
 def system_scale(runs: pd.DataFrame) -> alt.Scale:
     """The colour of each `series` of `runs`; it goes by the order of the table, the same for all figures."""
     series = unique(runs["series"])
@@ -197,6 +247,20 @@ def one_run_each(runs: pd.DataFrame, profilers: Sequence[str]) -> pd.DataFrame:
     return chosen.drop(columns=["_incomplete", "_profiler"]).sort_index()
 
 
+def series_of(runs: pd.DataFrame, framework: str) -> list[str]:
+    """The systems of `runs` that are built with `framework`."""
+    return unique(runs.loc[runs["framework"] == framework, "series"])
+
+
+def memory_limits(runs: pd.DataFrame) -> pd.Series:
+    """The limit (MiB) that each run passed; missing for runs that passed none.
+
+    The supervisor ends such a run with the limit in `outcome_detail`.
+    """
+    limit = runs["outcome_detail"].astype("string").str.extract(r"memory_limit_mib: (\d+)", expand=False)
+    return limit.astype("Float64").astype(float)
+
+
 # Words
 
 
@@ -206,6 +270,12 @@ def count(number: float) -> str:
 
 def mib(value: float) -> str:
     return f"{value:,.0f} MiB"
+
+
+def seconds(value: float) -> str:
+    """To about three digits."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:,.{digits}f} s"
 
 
 def documents(number: int) -> str:
@@ -221,12 +291,30 @@ def listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def grouped(found: Mapping[str, str]) -> str:
+    """Such as `in train for a and b; in index for c`, of what was found for each of a, b and c."""
+    names: dict[str, list[str]] = {}
+    for name, words in found.items():
+        names.setdefault(words, []).append(name)
+    return "; ".join(f"{words} for {listed(of_words)}" for words, of_words in names.items())
+
+
 def moment_words(moment: str | None) -> str:
     """The column tree_peak_moment in a sentence: `at exit`, `in the index call`; empty when unknown."""
     if pd.isna(moment):
         return ""
     words = {"exit": "at exit", "child exit": "as a child process exits", "start-up": "at start-up"}
     return words.get(str(moment), f"in the {moment}")
+
+
+def range_words(least: float, most: float, form: str, unit: str = "") -> str:
+    """Such as `1.2 to 3.4 s`; one number where both print alike."""
+    low, high = format(least, form), format(most, form)
+    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
+
+
+def framework_words(framework: str) -> str:
+    return {"colbert": "ColBERT", "ragatouille": "RAGatouille"}.get(framework, framework)
 
 
 def outcome_words(outcome: str) -> str:
@@ -241,12 +329,12 @@ def outcome_counts(runs: pd.DataFrame) -> str:
     return ", ".join(f"{counts[outcome]} {outcome_words(outcome)}" for outcome in order)
 
 
-def incomplete_words(runs: pd.DataFrame) -> str:
-    """A sentence on the runs that did not complete; empty when all did."""
+def incomplete_words(runs: pd.DataFrame, marked: str = ", marked ×") -> str:
+    """A sentence on the runs that did not complete, and how the figure marks them; empty when all did."""
     incomplete = runs[runs["outcome"] != COMPLETED]
     if incomplete.empty:
         return ""
-    return f"{len(incomplete)} of {len(runs)} runs did not complete ({outcome_counts(incomplete)}), marked ×."
+    return f"{len(incomplete)} of {len(runs)} runs did not complete ({outcome_counts(incomplete)}){marked}."
 
 
 def conditions(runs: pd.DataFrame) -> str:
@@ -275,6 +363,27 @@ def device_words(runs: pd.DataFrame) -> str:
         for row in each_row(runs[["cpu_model", "cpu_count"]].dropna().drop_duplicates())
     ]
     return f"{devices} ({'; '.join(machines)})" if machines else devices
+
+
+def published(statement: str, here: str, verdicts: Mapping[str, bool], evidence: str) -> str:
+    """A sentence on whether what the published study found holds here.
+
+    Args:
+        statement: what was published, without a full stop.
+        here: such as `at 300 documents`.
+        verdicts: for each case that was looked at whether it holds; none when the data cannot say.
+        evidence: the numbers; or, without verdicts, what is missing.
+    """
+    if not verdicts:
+        return f"Published: {statement}. Here it cannot be told: {evidence}."
+    holding = [case for case, holds in verdicts.items() if holds]
+    if len(holding) == len(verdicts):
+        words = "it holds"
+    elif not holding:
+        words = "it does not hold"
+    else:
+        words = f"it holds for {listed(holding)} only"
+    return f"Published: {statement}. {here[:1].upper()}{here[1:]} {words}: {evidence}."
 
 
 # Differences
@@ -335,6 +444,17 @@ def differences(
     return found
 
 
+def holds_words(same_direction: bool, separated: bool | None) -> str:
+    """The predicate of a published finding: how it stands to a difference that was measured here."""
+    if not same_direction:
+        return "does not hold at this scale" + (
+            "" if separated else f" (the difference here {spread_words(separated)})"
+        )
+    if separated:
+        return "holds at this scale"
+    return f"shows at this scale too, but the difference {spread_words(separated)}"
+
+
 def comparison_names(runs: pd.DataFrame) -> dict[str, str]:
     """What memory_comparison calls a side → what a sentence calls it."""
     several = runs.groupby("system")["cell"].transform("nunique") > 1
@@ -344,3 +464,21 @@ def comparison_names(runs: pd.DataFrame) -> dict[str, str]:
         for profiler in unique(runs["profiler"]):
             names[f"{name}/{profiler}"] = f"{series} with profiler {profiler}"
     return names
+
+
+# Published times of encoding
+
+PUBLISHED_GPU = "RTX 6000 Ada"  # the one with times of both frameworks, with and without memory_profiler
+
+
+def published_encoding(published: pd.DataFrame, profiler: str) -> dict[str, float]:
+    """Framework → published seconds per 25,000 passages under `profiler` on PUBLISHED_GPU.
+
+    Args:
+        published: the table published_encode_seconds.
+    """
+    rows = published[(published["profiler"] == profiler) & (published["gpu"] == PUBLISHED_GPU)]
+    return {
+        str(name): float(seconds)
+        for name, seconds in rows.groupby("framework")["seconds_per_25k_passages"].median().items()
+    }

@@ -1,154 +1,122 @@
-"""memory_profiler's start, increment and final of each function beside the function's exact peak."""
+"""Start, increment and final of each function, as memory_profiler reads them, beside the exact peak."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from indexscope.run_record import COMPLETED
-
-from . import common
+from . import common, functions
 from .common import Figure
+from .functions import CALL, FUNCTIONS, KEY, SETUP
 
 TITLE = "Memory by function"
-_INDEXER = "colbert.indexing.collection_indexer.CollectionIndexer."
-# The published labels in the order in which the functions run, and what they are called in full.
-FUNCTIONS = {
-    "indexer.index": "colbert.indexer.Indexer.index",
-    "setup": _INDEXER + "setup",
-    "_sample_embeddings": _INDEXER + "_sample_embeddings",
-    "encoder.encode_passages": "colbert.indexing.collection_encoder.CollectionEncoder.encode_passages",
-    "train": _INDEXER + "train",
-    "index": _INDEXER + "index",
-    "finalize": _INDEXER + "finalize",
-}
-_ENCODE, _SETUP = "encoder.encode_passages", "setup"
 _CAPTION = (
-    "memory_profiler reads the memory of the process after each line, so what a line takes and gives back "
-    "within itself is invisible to it; spans read the kernel's own peak counter. The two are separate runs, "
-    "and each disturbs the next: memory_profiler's own memory is part of its rows. Marks are medians of the "
-    "repeats, a horizontal line through a peak is their range; where a build was tried more than once, the "
-    "last attempt is drawn. The number beside a peak is what it lies above the larger of start and final."
+    "For each of the study's seven functions: memory_profiler's start, increment and final, and the exact "
+    "peak from spans, which are separate runs; memory_profiler's own memory is part of its rows. Where a "
+    "function has no row of memory_profiler, start and end are those of its span (hollow), and the increment is their "
+    "difference. Values are medians of the repeats, a horizontal line through a peak is their range; where a "
+    "build was tried more than once, the last attempt is drawn. The axis does not begin at zero. The four "
+    "numbers (MiB) are start, increment, final and peak."
 )
-_KEY = ["series", "documents", "function"]
-_PANEL_WIDTH, _ROW_HEIGHT = 300, 25
+_LEVELS = ["start_mib", "final_mib", "spans_start_mib", "spans_end_mib", "peak_mib"]
+_PANEL_WIDTH, _ROW_HEIGHT = 230, 23
+_AXIS_WIDTH, _GAP = 150, 26
+# Column of text → its right edge, in pixels from the panel's.
+_TEXTS = {"process": 46, "start": 88, "increment": 142, "final": 184, "peak": 226}
 _MARKS = {
-    "start (memory_profiler)": "circle",
-    "increment from the start": "stroke",
-    "final (memory_profiler)": "diamond",
-    "exact peak (spans)": "M-0.14,-1.25L0.14,-1.25L0.14,1.25L-0.14,1.25Z",
+    "start": "circle",
+    "final": "diamond",
+    "exact peak": "M-0.14,-1.25L0.14,-1.25L0.14,1.25L-0.14,1.25Z",
 }
-_START, _INCREMENT, _FINAL, _PEAK = _MARKS
-_NO_ROW, _NO_SPAN = "no row", "no span"
+_START, _FINAL, _PEAK = _MARKS
 
 
 def draw(runs: pd.DataFrame, spans: pd.DataFrame, by_function: pd.DataFrame) -> Figure:
     """Args: the tables runs, spans and memory_by_function."""
-    runs = common.label_systems(runs)
+    runs = common.label_systems(common.own_runs(runs))
     rows = combine(runs, spans, by_function)
-    if rows[["start_mib", "final_mib", "peak_mib"]].isna().all(axis=None):
+    if rows[_LEVELS].isna().all(axis=None):
         reason = "No run with the profiler memory_profiler or spans left a row for the seven functions."
         return common.nothing_to_draw(TITLE, reason, list(rows.columns))
-    series, sizes = common.unique(runs["series"]), sorted(common.unique(rows["documents"]))
-    end = 1.4 * rows[["start_mib", "final_mib", "peak_mib"]].max().max()
     used = runs[runs["profiler"].isin(["memory_profiler", "spans"])]
-    panels = [
-        _panel(
-            rows[(rows["series"] == name) & (rows["documents"] == size)],
-            used[(used["series"] == name) & (used["documents"] == size)],
-            alt.TitleParams(
-                name,
-                subtitle=_heading(used[(used["series"] == name) & (used["documents"] == size)], size),
-                fontSize=13,
-                subtitleFontSize=11,
-                subtitlePadding=2,
-                offset=6,
-            ),
-            common.system_scale(runs),
-            end,
-            first=name == series[0],
-        )
-        for size in sizes
-        for name in series
+    shown = used[["documents", "series"]].drop_duplicates()
+    width = _PANEL_WIDTH + max(_TEXTS.values()) + _GAP
+    sizes = {
+        size: [
+            name
+            for name in common.unique(runs["series"])
+            if ((shown["documents"] == size) & (shown["series"] == name)).any()
+        ]
+        for size in sorted(common.unique(shown["documents"]))
+    }
+    columns = common.columns_that_fit(max(map(len, sizes.values())), width, margin=_AXIS_WIDTH)
+    domain = _domain(rows)
+    panels = {
+        size: [
+            _panel(
+                rows[(rows["series"] == name) & (rows["documents"] == size)],
+                common.panel_title(
+                    name,
+                    [functions.profiler_words(used[(used["series"] == name) & (used["documents"] == size)])],
+                ),
+                common.system_scale(runs),
+                domain,
+                first=number % columns == 0,
+            )
+            for number, name in enumerate(names)
+        ]
+        for size, names in sizes.items()
+    }
+    notes = [
+        *_published(rows, runs),
+        _not_profiled(runs, used),
+        _missing(rows),
+        common.incomplete_words(used),
+        functions.elsewhere_words(by_function),
     ]
-    chart = alt.concat(*panels, columns=len(series)).resolve_scale(shape="shared")
-    title, support = _findings(rows)
-    notes = [_missing(rows), common.incomplete_words(used)]
-    elsewhere = by_function.loc[run_of_log(by_function["log"]).isna(), "log"].nunique()
-    if elsewhere:
-        notes.append(f"{elsewhere} logs of runs from elsewhere are in the table and not drawn.")
     return Figure(
-        chart,
+        common.blocks(panels, columns),
         rows,
-        title,
+        _finding(rows),
         common.conditions(used),
-        support,
+        "",
         notes,
         _CAPTION,
-        width=len(series) * (_PANEL_WIDTH + 30) + 170,
-        is_finding=bool(rows["unseen_mib"].notna().any()),
+        width=max(900, columns * width + _AXIS_WIDTH),
     )
 
 
 # From tables to rows
 
 
-def run_of_log(log: pd.Series) -> pd.Series:
-    """The run (as in the tables' column `run`) that a memory_profiler log is part of, by the log's path."""
-    return log.str.extract(r"(?:^|/)index_runs/(.+)/memory_profiler\.log$", expand=False)
-
-
-def exact_peaks(spans: pd.DataFrame) -> pd.DataFrame:
-    """One row for each run and function: the span that the published label stands for, of the last attempt.
-
-    The label encode_passages stands for the first call (of the sampled passages), all others for the only
-    call of an attempt. An attempt begins with a call of `setup`.
-
-    Returns: run, function (label), role, peak_rss_mib, end_rss_mib, peak_exact, raised.
-    """
-    labels = {name: label for label, name in FUNCTIONS.items()}
-    known = spans.assign(function=spans["function"].map(labels)).dropna(subset=["function"])
-    known = known.sort_values("started_seconds")
-    last_setup = known[known["function"] == _SETUP].groupby("run")["started_seconds"].max()
-    since = known["run"].map(last_setup).astype(float).fillna(0.0)
-    encode = known[(known["function"] == _ENCODE) & (known["started_seconds"] >= since)]
-    others = known[known["function"] != _ENCODE]
-    picked = pd.concat(
-        [
-            encode.drop_duplicates(["run", "function"], keep="first"),
-            others.drop_duplicates(["run", "function"], keep="last"),
-        ]
-    )
-    return picked[["run", "function", "role", "peak_rss_mib", "end_rss_mib", "peak_exact", "raised"]]
-
-
 def combine(runs: pd.DataFrame, spans: pd.DataFrame, by_function: pd.DataFrame) -> pd.DataFrame:
-    """One row for each series, size and function, measured or not: medians over repeats and their ranges.
+    """One row for each series, size and function, measured or not: medians over repeats and ranges of peaks.
 
-    A run that did not complete counts only where no repeat of it did.
+    `start_mib`, `increment_mib` and `final_mib` are memory_profiler's, the others the spans'.
     """
-    completed = runs["outcome"] == COMPLETED
-    repeats = [runs["series"], runs["documents"], runs["profiler"]]
-    identity = runs.loc[
-        completed | ~completed.groupby(repeats).transform("any"), ["run", "series", "documents"]
-    ]
-    of_logs = by_function.assign(run=run_of_log(by_function["log"])).merge(identity, on="run")
-    of_logs["seen_mib"] = of_logs[["start_mib", "final_mib"]].max(axis=1)
-    of_logs = of_logs.sort_values("attempt").drop_duplicates(["run", "function"], keep="last")
-    profiled = of_logs.groupby(_KEY).agg(
-        memory_profiler_runs=("run", "nunique"),
-        start_mib=("start_mib", "median"),
-        increment_mib=("increment_mib", "median"),
-        final_mib=("final_mib", "median"),
-        highest_mib=("seen_mib", "max"),
+    profiled = (
+        functions.last_readings(runs, by_function)
+        .groupby(KEY)
+        .agg(
+            memory_profiler_runs=("run", "nunique"),
+            start_mib=("start_mib", "median"),
+            increment_mib=("increment_mib", "median"),
+            final_mib=("final_mib", "median"),
+        )
     )
+    identity = functions.counted_runs(runs)
     measured = (
-        exact_peaks(spans)
+        functions.last_spans(spans)
+        .drop(columns=["documents"])
         .merge(identity, on="run")
-        .groupby(_KEY)
+        .groupby(KEY)
         .agg(
             spans_runs=("run", "nunique"),
             role=("role", "last"),
+            spans_start_mib=("start_rss_mib", "median"),
+            spans_end_mib=("end_rss_mib", "median"),
             peak_mib=("peak_rss_mib", "median"),
             peak_min_mib=("peak_rss_mib", "min"),
             peak_max_mib=("peak_rss_mib", "max"),
@@ -158,42 +126,149 @@ def combine(runs: pd.DataFrame, spans: pd.DataFrame, by_function: pd.DataFrame) 
     asked = runs.loc[
         runs["profiler"].isin(["memory_profiler", "spans"]), ["series", "documents"]
     ].drop_duplicates()
-    index = asked.merge(pd.DataFrame({"function": list(FUNCTIONS)}), how="cross").set_index(_KEY).index
+    index = asked.merge(pd.DataFrame({"function": list(FUNCTIONS)}), how="cross").set_index(KEY).index
     rows = profiled.join(measured, how="outer").reindex(index)
-    rows[["memory_profiler_runs", "spans_runs"]] = (
-        rows[["memory_profiler_runs", "spans_runs"]].fillna(0).astype(int)
-    )
+    counts = ["memory_profiler_runs", "spans_runs"]
+    rows[counts] = rows[counts].fillna(0).astype(int)
     rows["peak_exact"] = rows["peak_exact"].astype("boolean")
-    rows["unseen_mib"] = rows["peak_mib"] - rows[["start_mib", "final_mib"]].max(axis=1)
-    return rows.reset_index()
+    rows = rows.reset_index()
+    models = dict(zip(identity["series"], identity["process_model"], strict=True))
+    inferred = [functions.role(row.function, models.get(row.series)) for row in common.each_row(rows)]
+    rows["role"] = rows["role"].where(rows["role"].notna(), pd.Series(inferred, index=rows.index))
+    return rows
 
 
-def _findings(rows: pd.DataFrame) -> tuple[str, str]:
-    both = rows.dropna(subset=["unseen_mib"])
-    if both.empty:
-        return f"{TITLE}: no function was measured by memory_profiler and by spans", ""
-    most = max(common.each_row(both), key=lambda row: row.unseen_mib)
-    if most.unseen_mib <= 0:
-        return "No function's exact peak lies above what memory_profiler shows of it", ""
-    function = ".".join(FUNCTIONS[most.function].split(".")[-2:])
-    title = (
-        f"memory_profiler misses up to {common.mib(most.unseen_mib)}: {function} peaks at "
-        f"{common.mib(most.peak_mib)}, its row says {common.count(most.start_mib)} to "
-        f"{common.mib(most.final_mib)} ({most.series}, {common.documents(most.documents)})"
+def _start(row: Any) -> float:
+    return float(row.spans_start_mib if pd.isna(row.final_mib) else row.start_mib)
+
+
+def _final(row: Any) -> float:
+    return float(row.spans_end_mib if pd.isna(row.final_mib) else row.final_mib)
+
+
+def _increment(row: Any) -> float:
+    """memory_profiler's own, or the difference of a span's end and start."""
+    if pd.isna(row.final_mib):
+        return float(row.spans_end_mib - row.spans_start_mib)
+    return float(row.increment_mib)
+
+
+def _domain(rows: pd.DataFrame) -> list[float]:
+    """The axis of all panels: all levels, with a margin."""
+    low, high = rows[_LEVELS].min().min(), rows[[*_LEVELS, "peak_max_mib"]].max().max()
+    margin = max(1.0, 0.06 * (high - low))
+    return [round(max(0.0, low - margin), 1), round(high + margin, 1)]
+
+
+# Sentences
+
+
+def _finding(rows: pd.DataFrame) -> str:
+    """From where to where the memory of the process that builds the index goes, at the largest size."""
+    inside = rows[rows["function"] != CALL]
+    inside = inside.assign(
+        low=[_start(row) if row.function == SETUP else float("nan") for row in common.each_row(inside)],
+        high=inside[_LEVELS].max(axis=1),
     )
-    separated = None
-    if min(most.spans_runs, most.memory_profiler_runs) > 1:
-        separated = bool(most.peak_min_mib > most.highest_mib)
-    runs = f"{most.spans_runs} and {most.memory_profiler_runs} runs"
-    return title, f"This difference {common.spread_words(separated)} ({runs})."
+    risen = inside.groupby(["documents", "series"], sort=False).agg(
+        low=("low", "max"), high=("high", "max"), role=("role", "first")
+    )
+    risen = risen.dropna().reset_index()
+    if risen.empty:
+        return f"{TITLE}: no run has a row for {SETUP}"
+    size = risen["documents"].max()
+    ranked = risen[risen["documents"] == size].sort_values("high", ascending=False)
+    told = ranked if len(ranked) <= 3 else ranked.iloc[[0, -1]]
+    parts = [
+        f"from {common.count(row.low)} to {common.mib(row.high)} in {row.series} ({row.role})"
+        for row in common.each_row(told)
+    ]
+    few = "" if len(told) == len(ranked) else f" (highest and lowest of {len(ranked)})"
+    return f"At {common.documents(size)} building the index takes its process {common.listed(parts)}{few}"
+
+
+def _published(rows: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
+    """What the study says of start, increment and `index`, and whether it holds at the largest size here."""
+    ragatouille, colbert = (common.series_of(runs, name) for name in ("ragatouille", "colbert"))
+    known = rows[rows[["start_mib", "spans_start_mib"]].notna().any(axis=1)]
+    both = [
+        set(known.loc[known["series"].isin(names), "documents"].tolist()) for names in (ragatouille, colbert)
+    ]
+    size = int(max(both[0] & both[1] or rows["documents"]))
+    here = f"at {common.documents(size)}"
+    known = known[known["documents"] == size]
+
+    def values(function: str, names: list[str], of: Any) -> dict[str, float]:
+        chosen = known[(known["function"] == function) & known["series"].isin(names)]
+        pairs = {row.series: of(row) for row in common.each_row(chosen)}
+        return {name: value for name, value in pairs.items() if pd.notna(value)}
+
+    return [
+        _compared(
+            "building starts higher in RAGatouille than in ColBERT (start of setup)",
+            here,
+            values(SETUP, ragatouille, _start),
+            values(SETUP, colbert, _start),
+        ),
+        _compared(
+            "RAGatouille keeps more than ColBERT (increment of indexer.index)",
+            here,
+            values(CALL, ragatouille, _increment),
+            values(CALL, colbert, _increment),
+        )
+        + _idle_parent(known),
+        _falls(here, values("index", ragatouille, _increment), values("index", colbert, _increment)),
+    ]
+
+
+def _compared(statement: str, here: str, higher: dict[str, float], lower: dict[str, float]) -> str:
+    if not (higher and lower):
+        lacking = [name for name, found in (("RAGatouille", higher), ("ColBERT", lower)) if not found]
+        return common.published(statement, here, {}, f"no such row of {' or '.join(lacking)}")
+    verdicts = {name: value > max(lower.values()) for name, value in higher.items()}
+    evidence = [f"{name} {common.mib(value)}" for name, value in {**higher, **lower}.items()]
+    return common.published(statement, here, verdicts, common.listed(evidence))
+
+
+def _idle_parent(known: pd.DataFrame) -> str:
+    """A sentence on ColBERT's call: as shipped it waits for the process that builds."""
+    waiting = []
+    for series in common.unique(known["series"]):
+        of_series = known[known["series"] == series]
+        calling = set(of_series.loc[of_series["function"] == CALL, "role"])
+        if calling == {"parent"} and "worker" in set(of_series["role"]):
+            waiting.append(series)
+    if not waiting:
+        return ""
+    return (
+        f" But indexer.index of {common.listed(waiting)} is a parent that waits: its worker builds the index."
+    )
+
+
+def _falls(here: str, ragatouille: dict[str, float], colbert: dict[str, float]) -> str:
+    statement = "memory falls in index() of RAGatouille and rises in that of ColBERT"
+    verdicts = {name: value < 0 for name, value in ragatouille.items()}
+    verdicts |= {name: value > 0 for name, value in colbert.items()}
+    evidence = [f"{name} {_number(value, '+')} MiB" for name, value in {**ragatouille, **colbert}.items()]
+    return common.published(statement, here, verdicts, common.listed(evidence) or "no row of index")
+
+
+def _not_profiled(runs: pd.DataFrame, used: pd.DataFrame) -> str:
+    left = [name for name in common.unique(runs["series"]) if name not in set(used["series"])]
+    return f"Run with neither profiler, so not drawn: {common.listed(left)}." if left else ""
 
 
 def _missing(rows: pd.DataFrame) -> str:
+    """Rows that a panel lacks although the profiler ran."""
     parts = []
-    for column, words in [("final_mib", "row of memory_profiler"), ("peak_mib", "span")]:
-        missing = rows[column].isna().sum()
+    for column, counted, words in [
+        ("final_mib", "memory_profiler_runs", "row of memory_profiler"),
+        ("peak_mib", "spans_runs", "span"),
+    ]:
+        ran = rows.groupby(["series", "documents"])[counted].transform("max") > 0
+        missing = int((rows[column].isna() & ran).sum())
         if missing:
-            parts.append(f"{missing} have no {words}")
+            parts.append(f"{missing} ha{'s' if missing == 1 else 've'} no {words}")
     return f"Of {len(rows)} functions drawn, {common.listed(parts)}." if parts else ""
 
 
@@ -201,36 +276,30 @@ def _missing(rows: pd.DataFrame) -> str:
 
 
 def _panel(
-    rows: pd.DataFrame,
-    runs: pd.DataFrame,
-    title: alt.TitleParams,
-    scale: alt.Scale,
-    end: float,
-    *,
-    first: bool,
+    rows: pd.DataFrame, title: alt.TitleParams, scale: alt.Scale, domain: list[float], *, first: bool
 ) -> common.Chart:
-    completed = set(runs.loc[runs["outcome"] == COMPLETED, "profiler"])
-    rows = rows.assign(
-        increment_end=rows["start_mib"] + rows["increment_mib"],
-        top=rows[["start_mib", "final_mib"]].max(axis=1).clip(upper=rows["peak_mib"]),
-        gap=[f"+{value:,.0f}" if value >= 1 else "" for value in rows["unseen_mib"]],
-        note=[_note(row.role, row.final_mib, row.peak_mib, completed) for row in common.each_row(rows)],
+    texts = pd.DataFrame(
+        {
+            "process": [row.role if _has_values(row) else "not seen" for row in common.each_row(rows)],
+            "start_text": [_number(_start(row)) for row in common.each_row(rows)],
+            "increment_text": [_number(_increment(row), "+") for row in common.each_row(rows)],
+            "final_text": [_number(_final(row)) for row in common.each_row(rows)],
+            "peak_text": [_number(row.peak_mib) for row in common.each_row(rows)],
+        },
+        index=rows.index,
     )
-    base = alt.Chart(rows).encode(
-        y=alt.Y(
-            "function:N",
-            sort=list(FUNCTIONS),
-            scale=alt.Scale(domain=list(FUNCTIONS)),
-            title=None,
-            axis=alt.Axis(grid=True, ticks=False, domain=False, labels=first),
-        ),
+    # Spans stand in where a function has no row of memory_profiler.
+    source = rows["final_mib"].notna().map({True: "memory_profiler", False: "spans"})
+    y = functions.axis(labels=first)
+    base = alt.Chart().encode(
+        y=y,
         color=alt.Color("series:N", scale=scale, legend=None),
         tooltip=[
             "function:N",
-            alt.Tooltip("role:N", title="process (spans)"),
+            alt.Tooltip("role:N", title="process"),
             *[
-                alt.Tooltip(f"{name}_mib:Q", title=f"{name} (MiB)", format=",.1f")
-                for name in ["start", "increment", "final", "peak", "unseen"]
+                alt.Tooltip(f"{name}_mib:Q", title=f"{name.replace('_', ' ')} (MiB)", format=",.1f")
+                for name in ["start", "increment", "final", "spans_start", "spans_end", "peak"]
             ],
             alt.Tooltip("memory_profiler_runs:Q", title="memory_profiler runs"),
             alt.Tooltip("spans_runs:Q", title="spans runs"),
@@ -241,67 +310,64 @@ def _panel(
         return alt.X(
             f"{field}:Q",
             title="RSS of the process (MiB)",
-            scale=alt.Scale(domain=[0, end], nice=False),
-            axis=alt.Axis(tickCount=4, labelFlush=False),
+            scale=alt.Scale(domain=domain, nice=False, zero=False),
+            axis=alt.Axis(tickCount=3, labelFlush=False),
         )
 
-    def mark(field: str, name: str, size: int) -> alt.Chart:
+    def mark(chart: alt.Chart, field: str, name: str, size: int, **look: Any) -> alt.Chart:
         shape = alt.Shape(
             "mark:N",
             title=None,
             scale=alt.Scale(domain=list(_MARKS), range=list(_MARKS.values())),
             legend=alt.Legend(
-                orient="top",
-                symbolStrokeColor=common.NOTE,
-                symbolFillColor=common.NOTE,
-                symbolSize=70,
-                columns=0,
+                orient="top", symbolStrokeColor=common.NOTE, symbolFillColor=common.NOTE, symbolSize=70
             ),
         )
-        marks: alt.Chart = base.transform_calculate(mark=f"'{name}'").mark_point(
-            size=size, filled=True, opacity=1
+        marks: alt.Chart = chart.transform_calculate(mark=f"'{name}'").mark_point(
+            size=size, opacity=1, **look
         )
         return marks.encode(x=x(field), shape=shape)
 
-    note = base.mark_text(align="right", fontSize=10, fontStyle="italic", dx=-3).encode(
-        x=alt.value(_PANEL_WIDTH), text="note:N", color=alt.value(common.NOTE)
-    )
+    levels = []
+    looks: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("memory_profiler", "start_mib", "final_mib", {"filled": True}),
+        ("spans", "spans_start_mib", "spans_end_mib", {"filled": False, "fill": "white"}),
+    ]
+    for name, start, end, look in looks:
+        of_source = base.transform_filter(alt.datum.source == name)
+        levels += [
+            of_source.mark_rule(strokeWidth=7, opacity=0.35).encode(x=x(start), x2=f"{end}:Q"),
+            mark(of_source, start, _START, 50, **look),
+            mark(of_source, end, _FINAL, 60, **look),
+        ]
     return alt.layer(
-        base.mark_rule(strokeWidth=1, strokeDash=[2, 2]).encode(
-            x=x("top"), x2="peak_mib:Q", color=alt.value(common.INK)
-        ),
-        base.mark_rule(strokeWidth=7, opacity=0.35).encode(x=x("start_mib"), x2="increment_end:Q"),
+        *levels,
         base.mark_rule(strokeWidth=2).encode(
             x=x("peak_min_mib"), x2="peak_max_mib:Q", color=alt.value(common.INK)
         ),
-        mark("start_mib", _START, 55),
-        mark("final_mib", _FINAL, 65),
-        mark("peak_mib", _PEAK, 130).encode(color=alt.value(common.INK)),
-        base.mark_text(align="left", dx=8, fontSize=10).encode(
-            x=x("peak_max_mib"), text="gap:N", color=alt.value(common.INK)
-        ),
-        note,
-    ).properties(
-        width=_PANEL_WIDTH,
-        height=_ROW_HEIGHT * len(FUNCTIONS),
-        title=title,
-    )
+        mark(base, "peak_mib", _PEAK, 130, filled=True).encode(color=alt.value(common.INK)),
+        *_text_layers(y),
+        data=rows.join(texts).assign(source=source),
+    ).properties(width=_PANEL_WIDTH, height=_ROW_HEIGHT * len(FUNCTIONS), title=title)
 
 
-def _heading(runs: pd.DataFrame, size: int) -> list[str]:
-    parts = []
-    for profiler in ("memory_profiler", "spans"):
-        of_profiler = runs[runs["profiler"] == profiler]
-        incomplete = of_profiler[of_profiler["outcome"] != COMPLETED]
-        words = "no run" if of_profiler.empty else f"{len(of_profiler)} run" + "s" * (len(of_profiler) > 1)
-        if len(incomplete):
-            words = f"× {common.outcome_counts(incomplete)}"
-        parts.append(f"{profiler}: {words}")
-    return [common.documents(size), " · ".join(parts)]
+def _text_layers(y: alt.Y) -> list[alt.Chart]:
+    """The process and the four numbers of each function, in columns right of the panel."""
+    layers = []
+    for name, edge in _TEXTS.items():
+        field, colour = (name, common.NOTE) if name == "process" else (f"{name}_text", common.INK)
+        column: dict[str, Any] = {"align": "right", "x": _PANEL_WIDTH + edge}
+        heading = alt.Chart(alt.InlineData(values=[{}]))
+        layers += [
+            alt.Chart().mark_text(fontSize=10.5, color=colour, **column).encode(y=y, text=f"{field}:N"),
+            heading.mark_text(fontSize=10, color=common.NOTE, text=name, y=-6, **column),
+        ]
+    return layers
 
 
-def _note(role: str, final: float, peak: float, completed: set[str]) -> str:
-    """The process, and what a completed run lacks; that there was no run at all is in the heading."""
-    checked = [("memory_profiler", final, _NO_ROW), ("spans", peak, _NO_SPAN)]
-    missing = [words for profiler, value, words in checked if profiler in completed and pd.isna(value)]
-    return ", ".join([*([] if pd.isna(role) else [f"in {role}"]), *missing])
+def _has_values(row: Any) -> bool:
+    return any(pd.notna(getattr(row, name)) for name in _LEVELS)
+
+
+def _number(value: float, sign: str = "") -> str:
+    return "–" if pd.isna(value) else f"{value:{sign},.0f}".replace("-", "−")

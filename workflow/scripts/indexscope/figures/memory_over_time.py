@@ -20,14 +20,21 @@ SUM = "sum of all processes"
 _CAPTION = (
     "Each panel is one run (the profiler and the repeat are in its heading); samples come from outside the "
     "processes. Of a run with more than {instants} instants are drawn, in each of {intervals} equal "
-    "intervals, those with the lowest and the highest sum, so no peak is lost. Bars above the curves are the "
-    "phases of the index build; time outside them is start-up, imports, loading and, in a parent, waiting."
+    "intervals, those with the lowest and the highest sum, so no peak is lost. The bands behind the curves are "
+    "the phases of the index build, named above them in a row each, known from the profiler spans only; time "
+    "outside them is start-up, imports, loading and, in a parent, waiting. × is where a run ended that did not "
+    "complete; a dashed line is the limit that it passed."
 )
 _COLUMNS = ["run", "series", "documents", "seconds", "role", "rss_mib", "tree_rss_mib"]
-_PANEL_HEIGHT, _STRIP_HEIGHT = 230, 58  # pixels; the strip above the curves holds the phases
+_PANEL_HEIGHT, _STRIP_HEIGHT = 250, 58  # pixels; the strip above the curves holds the phases
 # Instants drawn in all panels together, so that an SVG stays near a megabyte, and the most in one panel.
 _INSTANTS, _INSTANTS_PER_PANEL = 4500, 600
 _TOOLTIPS = 1200  # in all panels together
+_WIDTHS = [560, 480, 340, 245]  # of a panel when so many stand side by side, in pixels
+_AXIS_WIDTH, _GAP = 60, 42
+_BANDS = [0.10, 0.22]  # opacities, in turns, so that neighbours are told apart
+# Of the phases, those before the collection is encoded.
+_BEFORE_ENCODING = ["setup", "train"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class _Panel:
     peak_seconds: float
     peak_mib: float
     moment: str | None
+    limit_mib: float  # that the run passed
+    highest_phase: str | None  # the phase during which the sum is highest
 
     @property
     def peak_when(self) -> str:
@@ -59,50 +68,69 @@ class _Panel:
 
 def draw(runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFrame, comparison: pd.DataFrame) -> Figure:
     """Args: the tables runs, memory_curve, spans and memory_comparison."""
+    runs = common.label_systems(common.own_runs(runs))
+    curve = curve[curve["run"].isin(runs["run"])]
     if runs.empty or curve.empty:
         reason = "The table of runs is empty." if runs.empty else "No run left a sample of its memory."
         return common.nothing_to_draw(TITLE, reason, _COLUMNS)
-    runs = common.label_systems(runs)
     chosen = common.one_run_each(runs, ["spans", "none", *common.PROFILERS[2:]])
     sizes, series = sorted(common.unique(chosen["documents"])), common.unique(runs["series"])
     instants = min(_INSTANTS_PER_PANEL, max(60, _INSTANTS // len(chosen)))
+    chosen = chosen.assign(limit=common.memory_limits(chosen))
     drawn = {
         (row.series, row.documents): _select(row, runs, curve, spans, instants)
         for row in common.each_row(chosen)
     }
-    panel_width = 310 if len(series) <= 3 else 230
-    charts: list[common.Chart] = []
+    in_size = {size: [drawn[name, size] for name in series if (name, size) in drawn] for size in sizes}
+    most = max(map(len, in_size.values()))
+    panel_width = _WIDTHS[min(most, len(_WIDTHS)) - 1]
+    columns = common.columns_that_fit(most, panel_width + _GAP, margin=_AXIS_WIDTH)
     roles = [role for role in common.ROLE_COLOURS if any(role in each.instants for each in drawn.values())]
-    for size in sizes:
-        in_row = [drawn[name, size] for name in series if (name, size) in drawn]
-        scales = _Scales(
-            seconds=max([each.instants["seconds"].max() for each in in_row if len(each.instants)] or [1.0]),
-            mib=max([each.peak_mib for each in in_row] or [1.0])
-            * _PANEL_HEIGHT
-            / (_PANEL_HEIGHT - _STRIP_HEIGHT - 16),
-            roles=roles,
-            width=panel_width,
-            notes=any(each.others for each in in_row),
-            tooltips=max(20, _TOOLTIPS // len(chosen)),
-        )
-        for name in series:
-            first = name == series[0]
-            panel = drawn.get((name, size))
-            charts.append(
-                _draw_panel(panel, scales, first) if panel else _draw_absent(name, size, panel_width)
-            )
-    chart = alt.concat(*charts, columns=len(series)).resolve_scale(color="shared")
+    panels: dict[int, list[common.Chart]] = {}
+    for size, of_size in in_size.items():
+        scales = _scales(of_size, roles, panel_width, max(20, _TOOLTIPS // len(chosen)))
+        panels[size] = [
+            _draw_panel(panel, scales, number % columns == 0) for number, panel in enumerate(of_size)
+        ]
     title, support = _findings(list(drawn.values()), runs, comparison)
     return Figure(
-        chart,
+        common.blocks(panels, columns),
         _rows(chosen, drawn),
         title,
         common.conditions(runs),
         support,
-        [common.incomplete_words(runs), "Scales are equal within a row."],
+        [
+            _published(list(drawn.values())),
+            common.incomplete_words(runs),
+            _not_run(in_size, series),
+            "Both scales are equal among the systems of a size"
+            + (" and differ between sizes." if len(sizes) > 1 else "."),
+        ],
         _CAPTION.format(instants=instants, intervals=instants // 2),
-        width=len(series) * (panel_width + 60),
+        width=max(720, columns * (panel_width + _GAP) + _AXIS_WIDTH),
     )
+
+
+def _scales(panels: list[_Panel], roles: list[str], width: int, tooltips: int) -> _Scales:
+    """What the panels of a size share; the curves leave the strip of the phases and a text free."""
+    highest = max(float(pd.Series([each.peak_mib, each.limit_mib]).max()) for each in panels)
+    return _Scales(
+        seconds=max([each.instants["seconds"].max() for each in panels if len(each.instants)] or [1.0]),
+        mib=max(1.0, highest) * _PANEL_HEIGHT / (_PANEL_HEIGHT - _STRIP_HEIGHT - 34),
+        roles=roles,
+        width=width,
+        notes=any(each.others for each in panels),
+        tooltips=tooltips,
+    )
+
+
+def _not_run(in_size: dict[int, list[_Panel]], series: list[str]) -> str:
+    parts = []
+    for size, panels in in_size.items():
+        missing = [name for name in series if name not in {each.series for each in panels}]
+        if missing:
+            parts.append(f"{common.listed(missing)} at {common.documents(size)}")
+    return f"Not run: {common.listed(parts)}." if parts else ""
 
 
 # From tables to panels
@@ -149,6 +177,11 @@ def _select(row: Any, runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFra
         peak_seconds, peak_mib = instants["seconds"].iloc[at], instants["tree"].iloc[at]
     if pd.notna(row.tree_peak_rss_mib):  # the sampler's own; the curve holds it to within its writing step
         peak_mib = row.tree_peak_rss_mib
+    highest = {
+        phase.phase: instants.loc[instants["seconds"].between(*phase[1:]), "tree"].max()
+        for phase in common.each_row(phases[["phase", "started_seconds", "ended_seconds"]])
+    }
+    known = {phase: level for phase, level in highest.items() if pd.notna(level)}
     return _Panel(
         series=row.series,
         outcome=row.outcome,
@@ -162,6 +195,8 @@ def _select(row: Any, runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFra
         peak_seconds=peak_seconds,
         peak_mib=peak_mib,
         moment=row.tree_peak_moment,
+        limit_mib=row.limit,
+        highest_phase=max(known, key=lambda phase: known[phase]) if known else None,
     )
 
 
@@ -170,7 +205,9 @@ def _others(row: Any, runs: pd.DataFrame) -> str:
         (runs["series"] == row.series) & (runs["documents"] == row.documents) & (runs["run"] != row.run)
     ]
     incomplete = same[same["outcome"] != COMPLETED]
-    return ", ".join(
+    if len(incomplete) > 1:
+        return f"{len(incomplete)} other runs: {common.outcome_counts(incomplete)}"
+    return "".join(
         f"{each.profiler}, repeat {each.repeat}: {common.outcome_words(each.outcome)}"
         for each in common.each_row(incomplete)
     )
@@ -206,6 +243,21 @@ def _findings(panels: list[_Panel], runs: pd.DataFrame, comparison: pd.DataFrame
         if each.documents == size and {each.high, each.low} == pair
     ]
     return title, "".join(support)
+
+
+def _published(panels: list[_Panel]) -> str:
+    """In which phase memory is highest, at the largest size with phases, beside where the study has it."""
+    statement = (
+        "of the phases, memory is highest in setup or train, before the whole collection is encoded (index)"
+    )
+    known = [each for each in panels if each.highest_phase and each.outcome == COMPLETED]
+    if not known:
+        return common.published(statement, "", {}, "no completed run with the profiler spans")
+    size = max(each.documents for each in known)
+    phases = {each.series: str(each.highest_phase) for each in known if each.documents == size}
+    verdicts = {name: phase in _BEFORE_ENCODING for name, phase in phases.items()}
+    evidence = "it is highest " + common.grouped({name: f"in {phase}" for name, phase in phases.items()})
+    return common.published(statement, f"at {common.documents(size)}", verdicts, evidence)
 
 
 # Drawing
@@ -267,7 +319,7 @@ def _draw_panel(panel: _Panel, scales: _Scales, first: bool) -> common.Chart:
         layers.append(
             alt.Chart()
             .transform_calculate(role=f"'{role}'")
-            .mark_area(interpolate="step-after", opacity=0.9)
+            .mark_area(interpolate="step-after", opacity=0.82)
             .encode(x=scales.x(), y=scales.y(f"{upper}:Q", first), y2=f"{lower}:Q", color=scales.colour())
         )
         lower = upper
@@ -287,18 +339,11 @@ def _draw_panel(panel: _Panel, scales: _Scales, first: bool) -> common.Chart:
         .encode(x=scales.x(), tooltip=tooltip)
     )
     curves = alt.layer(*layers, data=instants)
-    passages = "" if pd.isna(panel.passages) else f", {common.count(panel.passages)} passages"
-    heading = alt.TitleParams(
-        panel.series,
-        subtitle=[
-            f"{common.documents(panel.documents)}{passages} · {panel.profiler}, repeat {panel.repeat}",
-            *([f"× {panel.others}" if panel.others else " "] if scales.notes else []),
-        ],
-        fontSize=13,
-        subtitleFontSize=11,
-        subtitlePadding=2,
-        offset=6,
-    )
+    passages = "" if pd.isna(panel.passages) else f"{common.count(panel.passages)} passages · "
+    lines = [f"{passages}profiler {panel.profiler}, repeat {panel.repeat}"]
+    if scales.notes:
+        lines.append(f"× {panel.others}" if panel.others else " ")
+    heading = common.panel_title(panel.series, lines)
     return alt.layer(*_phase_layers(panel, scales), curves, *_mark_layers(panel, scales)).properties(
         width=scales.width, height=_PANEL_HEIGHT, title=heading
     )
@@ -307,7 +352,11 @@ def _draw_panel(panel: _Panel, scales: _Scales, first: bool) -> common.Chart:
 def _phase_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
     """A row of its own for each phase above the curves, so that short phases stay legible."""
     if panel.phases.empty:
-        return []
+        words = pd.DataFrame({"words": [f"phases are not recorded under profiler {panel.profiler}"]})
+        if panel.profiler == "spans":
+            words["words"] = "no phase was finished"
+        text = alt.Chart(words).mark_text(align="left", fontSize=10, fontStyle="italic", color=common.NOTE)
+        return [text.encode(x=alt.value(6), y=alt.value(10), text="words:N")]
     row = panel.phases["phase"].map(PHASES.index)
     unit = scales.mib / _PANEL_HEIGHT
     started, ended = panel.phases["started_seconds"], panel.phases["ended_seconds"]
@@ -339,8 +388,15 @@ def _phase_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
         return marks
 
     return [
-        bars.mark_rect(color=common.NOTE, opacity=0.06).encode(y="top:Q", y2="floor:Q"),
-        bars.mark_rect(color="#737373").encode(y="top:Q", y2="bottom:Q", tooltip=tooltip),
+        *[
+            alt.Chart(phases[phases["phase"].map(PHASES.index) % len(_BANDS) == number])
+            .mark_rect(color=common.INK, stroke=common.INK, strokeWidth=0.8, opacity=opacity)
+            .encode(x=scales.x(), x2="ended_seconds:Q", y="top:Q", y2="floor:Q")
+            for number, opacity in enumerate(_BANDS)
+        ],
+        bars.mark_rect(color="#737373", stroke="#737373", strokeWidth=1.2).encode(
+            y="top:Q", y2="bottom:Q", tooltip=tooltip
+        ),
         label("right", "ended_seconds", "left", 4, common.INK),
         label("left", "started_seconds", "right", -4, common.INK),
         label("inside", "middle_seconds", "center", 0, "white"),
@@ -354,26 +410,41 @@ def _seconds(value: float) -> str:
 
 
 def _mark_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
-    late = panel.peak_seconds > 0.6 * scales.seconds
-    peak = pd.DataFrame(
-        {
-            "seconds": [panel.peak_seconds],
-            "tree": [panel.peak_mib],
-            "words": [f"peak {common.mib(panel.peak_mib)}"],
-        }
-    )
-    marks = alt.Chart(peak).encode(x=scales.x(), y="tree:Q")
     layers = []
     if len(panel.instants):
+        late = panel.peak_seconds > 0.55 * scales.seconds
+        lines: list[tuple[str, int, Literal["bold", "normal"]]] = [
+            (f"peak {common.mib(panel.peak_mib)}", -19, "bold"),
+            (", ".join(filter(None, [f"at {panel.peak_seconds:.1f} s", panel.peak_when])), -7, "normal"),
+        ]
+        peak = alt.Chart(pd.DataFrame({"seconds": [panel.peak_seconds], "tree": [panel.peak_mib]}))
+        peak = peak.encode(x=scales.x(), y="tree:Q")
         layers = [
-            marks.mark_point(filled=True, size=40, color=common.INK, opacity=1),
-            marks.mark_text(
-                align="right" if late else "left",
-                dx=-6 if late else 6,
-                dy=-7,
-                fontWeight="bold",
-                color=common.INK,
-            ).encode(text="words:N"),
+            peak.mark_point(filled=True, size=40, color=common.INK, opacity=1),
+            *[
+                peak.mark_text(
+                    text=words,
+                    align="right" if late else "left",
+                    dx=4 if late else -4,
+                    dy=dy,
+                    fontWeight=weight,
+                    **look,
+                )
+                for words, dy, weight in lines
+                for look in (common.HALO, {"color": common.INK})
+            ],
+        ]
+    if pd.notna(panel.limit_mib):
+        limit = alt.Chart(pd.DataFrame({"tree": [panel.limit_mib]})).encode(y="tree:Q")
+        layers += [
+            limit.mark_rule(color=common.ALARM, strokeDash=[5, 3]),
+            limit.mark_text(
+                text=f"limit {common.mib(panel.limit_mib)}",
+                align="left",
+                dy=9,
+                color=common.ALARM,
+                fontSize=10,
+            ).encode(x=alt.value(4)),
         ]
     if panel.outcome != COMPLETED:
         end = panel.instants["seconds"].max() if len(panel.instants) else 0.0
@@ -389,13 +460,7 @@ def _mark_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
         place: dict[str, Any] = {"align": "right" if late else "left", "dx": -10 if late else 10, "dy": 14}
         layers += [
             ended.mark_text(text="×", fontSize=20, fontWeight="bold", color=common.ALARM),
-            ended.mark_text(fontWeight="bold", stroke="white", strokeWidth=4, **place).encode(text="words:N"),
+            ended.mark_text(fontWeight="bold", **common.HALO, **place).encode(text="words:N"),
             ended.mark_text(fontWeight="bold", color=common.ALARM, **place).encode(text="words:N"),
         ]
     return layers
-
-
-def _draw_absent(series: str, size: int, width: int) -> common.Chart:
-    chart: alt.Chart = alt.Chart(pd.DataFrame({"words": ["not run"]})).mark_text(color=common.NOTE)
-    title = alt.TitleParams(series, subtitle=common.documents(size), fontSize=13, subtitleFontSize=11)
-    return chart.encode(text="words:N").properties(width=width, height=_PANEL_HEIGHT, title=title)

@@ -5,9 +5,11 @@ framework inside `prepare` and `load_extensions` only, never at its top level, a
 
 * `SETTINGS`: {name: Setting}, what `settings:` of a system may hold; `SETTINGS_MEANING` says what they are.
 * `OBSERVERS`: {(module, qualname): function of the call's arguments → facts to record}; the call goes on after.
-* `PHASES`: {(module, qualname): name}, the functions whose wall time is recorded, whatever the profiler.
+* `PHASES`: {(module, qualname): name}, the functions whose wall time is recorded, whatever the profiler, and
+  which have spans without being in config/functions.yaml.
 * `EXTENSIONS`: the module here whose `load_extensions(cuda)` compiles what is compiled at first use; None if
   nothing is.
+* `LAYOUT`: the layout of the index's files, one of `LAYOUTS`, so that they can be dumped and compared; else None.
 * `prepare(run)`: imports the framework and returns `build(document_ids, texts)`, which makes the index and
   returns its path.
 * `resolve(index_path)`: what the framework really did, from the files of the finished index.
@@ -16,6 +18,9 @@ framework inside `prepare` and `load_extensions` only, never at its top level, a
 from __future__ import annotations
 
 from typing import Any, Dict, NamedTuple, Optional
+
+
+LAYOUTS = ("plaid",)  # of index files that indexscope.artifacts reads
 
 
 class Setting(NamedTuple):

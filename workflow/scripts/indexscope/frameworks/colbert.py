@@ -26,6 +26,7 @@ SETTINGS = {
 OBSERVERS = plaid.OBSERVERS
 PHASES = plaid.PHASES
 EXTENSIONS = "plaid"
+LAYOUT = "plaid"
 resolve = plaid.resolve
 
 

@@ -16,6 +16,7 @@ SETTINGS = {
 OBSERVERS = plaid.OBSERVERS
 PHASES = plaid.PHASES
 EXTENSIONS = "plaid"
+LAYOUT = "plaid"
 resolve = plaid.resolve
 
 

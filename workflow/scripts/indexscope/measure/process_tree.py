@@ -69,7 +69,7 @@ class TreeSampler:
     """
 
     def __init__(self, root: int, curve: TextIO, start_ns: int) -> None:
-        self._root = root
+        self.root = root
         self._curve = curve
         self._start_ns = start_ns
         self._next_discovery = 0.0
@@ -123,7 +123,7 @@ class TreeSampler:
     def failure(self) -> Optional[Failure]:
         """The first process below the root that ended with a signal or a non-zero code and nobody reaped."""
         for process in self.processes.values():
-            if process.pid != self._root and process.exit_status:
+            if process.pid != self.root and process.exit_status:
                 return Failure(process.pid, process.exit_status)
         return None
 
@@ -131,12 +131,12 @@ class TreeSampler:
         """Processes that still run, the root last."""
         self._discover((time.monotonic_ns() - self._start_ns) / 1e9)
         alive = [pid for pid, process in self.processes.items() if process.alive]
-        return sorted(alive, key=lambda pid: pid == self._root)
+        return sorted(alive, key=lambda pid: pid == self.root)
 
     def _discover(self, now: float) -> None:
-        pending = [self._root]
+        pending = [self.root]
         # A process whose parent has died is no longer below the root, but still belongs to the run.
-        pending += [pid for pid in self.processes if pid != self._root]
+        pending += [pid for pid in self.processes if pid != self.root]
         visited = set()
         while pending:
             pid = pending.pop()
@@ -152,7 +152,7 @@ class TreeSampler:
                     self._write(process, 0, now)
                 self.finished.append(self.processes.pop(pid))
                 process = None
-                if pid != self._root and stat is not None and stat.parent not in self.processes:
+                if pid != self.root and stat is not None and stat.parent not in self.processes:
                     continue  # the number was given to a stranger
             if stat is None:
                 continue

@@ -12,6 +12,7 @@ import datetime
 import fcntl
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -166,9 +167,9 @@ def _measure(
     )
     resolved = _observed_settings(cell, events, roles)
     if outcome == "completed" and indexed is not None:
-        os.rename(indexed["index_path"], os.path.join(directory, "index"))
-        adapter = importlib.import_module("indexscope.frameworks." + cell["framework"])
-        resolved.update(adapter.resolve(os.path.join(directory, "index")))
+        resolved.update(
+            _take_index(cell["framework"], indexed["index_path"], os.path.join(directory, "index"))
+        )
         resolved["index_seconds"] = round(indexed["ended_seconds"] - indexed["started_seconds"], 3)
         if resolved.get("encoding_seconds") and resolved.get("passages"):
             per_passage = resolved["encoding_seconds"] / resolved["passages"]
@@ -207,6 +208,24 @@ def _measure(
         "lock_digest": cell["lock_digest"],
         "git_commit": os.environ.get("INDEXSCOPE_COMMIT") or None,
     }
+
+
+def _take_index(framework: str, built: str, index: str) -> Dict[str, Any]:
+    """Move the index that was built to its place in the run directory; returns what its files tell.
+
+    Raises:
+        Defect: there is none, or the adapter cannot read it.
+    """
+    adapter = importlib.import_module("indexscope.frameworks." + framework)
+    try:
+        os.rename(built, index)
+        resolved: Dict[str, Any] = adapter.resolve(index)
+        return resolved
+    except Exception as error:
+        raise Defect(
+            "frameworks/%s.py: the index that build returned cannot be resolved: %s: %s"
+            % (framework, type(error).__name__, error)
+        ) from error
 
 
 def _environment(cell: Dict[str, Any], paths: Paths, specification_path: str) -> Dict[str, str]:
@@ -332,11 +351,14 @@ def _outcome(
         if name == "SIGABRT" and _HOST_MEMORY.search(printed):
             return "out_of_memory_host", detail
         return "killed", "%s ended by %s" % (which, name)
+    return _failure_outcome(text), detail or "exit code %d without an index" % ending.exit_code
+
+
+def _failure_outcome(text: str) -> str:
+    """The outcome that an error's words stand for."""
     if _CUDA_MEMORY.search(text):
-        return "out_of_memory_cuda", detail
-    if _HOST_MEMORY.search(text):
-        return "out_of_memory_host", detail
-    return "failed", detail or "exit code %d without an index" % ending.exit_code
+        return "out_of_memory_cuda"
+    return "out_of_memory_host" if _HOST_MEMORY.search(text) else "failed"
 
 
 def _last_error_line(text: str) -> Optional[str]:
@@ -384,15 +406,8 @@ def _attempts(events: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         if event["event"] == "observed":
             attempts.append(_without(event, "event"))
         elif attempts:
-            text = "%(type)s: %(message)s" % event
-            attempts[-1]["failure"] = text
-            attempts[-1]["outcome"] = (
-                "out_of_memory_cuda"
-                if _CUDA_MEMORY.search(text)
-                else "out_of_memory_host"
-                if _HOST_MEMORY.search(text)
-                else "failed"
-            )
+            attempts[-1]["failure"] = event["failure"]
+            attempts[-1]["outcome"] = _failure_outcome(event["failure"])
     return attempts
 
 
@@ -425,7 +440,11 @@ def _peak_moment(
         return {"tree_peak_moment": None, "index_peak_rss_mib": None}
     started, ended = indexed["started_seconds"], indexed["ended_seconds"]
     at = sampler.tree_peak_at
-    exits = [process.ended_at - at for process in sampler.all_processes() if process.ended_at is not None]
+    exits = [
+        process.ended_at - at
+        for process in sampler.all_processes()
+        if process.ended_at is not None and process.pid != sampler.root
+    ]
     if at < started:
         moment = "start-up"
     elif at > ended:
@@ -445,18 +464,21 @@ def _peak_moment(
 
 
 def _tree_peak_between(curve_path: str, started: float, ended: float) -> float:
-    """Largest sum over processes between two moments, from the curve as written (steps of 256 KiB)."""
+    """Largest sum over processes between two moments, from the curve as written (steps of 256 KiB).
+
+    What was written last before the first of them holds there: a curve has no row where nothing changes.
+    """
     current: Dict[str, float] = {}
     peak = 0.0
     with open(curve_path, encoding="utf-8") as curve:
-        for row in csv.DictReader(curve):
-            seconds = float(row["seconds"])
+        samples = itertools.groupby(csv.DictReader(curve), key=lambda row: float(row["seconds"]))
+        for seconds, rows in samples:
             if seconds > ended:
                 break
-            current[row["process_id"]] = float(row["rss_mib"])
-            if seconds >= started:
+            if seconds > started:
                 peak = max(peak, sum(current.values()))
-    return peak
+            current.update((row["process_id"], float(row["rss_mib"])) for row in rows)
+    return max(peak, sum(current.values()))
 
 
 def _processes(sampler: process_tree.TreeSampler, roles: Dict[int, Dict[str, Any]]) -> List[Dict[str, Any]]:

@@ -23,6 +23,7 @@ from . import instrument, line_profile, proc, records, spans
 SPECIFICATION = "INDEXSCOPE_RUN"  # environment variable: the path of the run's specification (JSON)
 PARENT = "INDEXSCOPE_PARENT"  # environment variable: the process that starts this one
 _PR_SET_PDEATHSIG = 1
+_OWN_CODE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 Observer = Callable[..., Dict[str, Any]]
 
@@ -54,7 +55,11 @@ def prepare(main_name: str) -> None:
     def report(module: str, qualname: str, patched: bool) -> None:
         events.record(event="instrumented", role=role, module=module, qualname=qualname, patched=patched)
 
-    instrument.install(targets, report)
+    try:
+        instrument.install(targets, report)
+    except RuntimeError as error:
+        _record_exception(error, events, own_fault=True)
+        raise
 
 
 def main() -> None:
@@ -78,15 +83,22 @@ def main() -> None:
             ended_seconds=(ended - run["start_ns"]) / 1e9,
         )
     except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        events.record(
-            event="exception",
-            type=type(error).__name__,
-            message=str(error)[:2000],
-            # An exception raised by our own line is a defect of IndexScope, not a result.
-            own_fault=bool(frames) and os.sep + "indexscope" + os.sep in frames[-1].filename,
-        )
+        _record_exception(error, events, own_fault=_raised_by_own_line(error))
         raise
+
+
+def _record_exception(error: BaseException, events: records.Appender, own_fault: bool) -> None:
+    """Own faults are defects of IndexScope or of an adapter: no result can come of the run."""
+    events.record(
+        event="exception", type=type(error).__name__, message=str(error)[:2000], own_fault=own_fault
+    )
+
+
+def _raised_by_own_line(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):  # memory can end anywhere
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and os.path.abspath(frames[-1].filename).startswith(_OWN_CODE)
 
 
 def _read_collection(path: str, documents: int) -> Tuple[List[str], List[str]]:
@@ -150,8 +162,13 @@ def _observe(
 
     @functools.wraps(function)
     def observed(*args: Any, **kwargs: Any) -> Any:
-        facts = observer(*args, **kwargs)
-        events.record(event="observed", process_id=os.getpid(), **facts)
+        facts: Dict[str, Any] = {}
+        try:
+            facts = observer(*args, **kwargs)
+            events.record(event="observed", process_id=os.getpid(), **facts)
+        except Exception as error:
+            # Not to the framework, which may take it for a failure of its own and try something else.
+            _record_exception(error, events, own_fault=True)
         try:
             return function(*args, **kwargs)
         except BaseException as error:
@@ -159,9 +176,8 @@ def _observe(
             events.record(
                 event="observed_failure",
                 process_id=os.getpid(),
-                fact=facts["fact"],
-                type=type(error).__name__,
-                message=str(error)[:500],
+                fact=facts.get("fact"),
+                failure=_in_words(error),
             )
             raise
 
@@ -176,11 +192,12 @@ def _time(
     @functools.wraps(function)
     def timed(*args: Any, **kwargs: Any) -> Any:
         started = time.monotonic_ns()
-        completed = False
+        failure = None
         try:
-            result = function(*args, **kwargs)
-            completed = True
-            return result
+            return function(*args, **kwargs)
+        except BaseException as error:
+            failure = _in_words(error)
+            raise
         finally:
             ended = time.monotonic_ns()
             events.record(
@@ -189,10 +206,15 @@ def _time(
                 phase=phase,
                 started_seconds=(started - start_ns) / 1e9,
                 ended_seconds=(ended - start_ns) / 1e9,
-                completed=completed,
+                completed=failure is None,
+                failure=failure,
             )
 
     return timed
+
+
+def _in_words(error: BaseException) -> str:
+    return "%s: %s" % (type(error).__name__, str(error)[:500])
 
 
 def run_program(main_name: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import pandas as pd
 
 from indexscope.figures import common
+from indexscope.figures.resolved_settings import PUBLISHED_PASSAGES
 from indexscope.run_record import COMPLETED
 
 # V. Bakshi, "Memory Profiling raw ColBERT and RAGatouille", 2025-02-17, and the logs published with it.
@@ -16,10 +18,15 @@ PUBLISHED_SIZES = (100_000, 250_000, 500_000, 1_000_000, 2_000_000)
 PUBLISHED_CORPUS = "UKPLab/dapr, Genomics"
 PUBLISHED_CHECKPOINT = "answerdotai/answerai-colbert-small-v1"
 PUBLISHED_DEVICE = "NVIDIA RTX 6000 Ada"
+# Of the checkpoint's config.json and its projection.
+PUBLISHED_ENCODER = "12 layers × 384 wide, 96 values a token"
 # What the study set for ColBERT; RAGatouille chose its own.
 PUBLISHED_SETTINGS = {"doc_maxlen": "256", "nbits": "2", "kmeans_iterations": "4"}
 
 _VERSIONS = ["python", "torch", "transformers", "faiss", "colbert", "ragatouille"]
+_PACKAGES = {"python": "Python", "faiss": "FAISS", "colbert": "colbert-ai"}  # where the name is another
+# Systems and troubles that the first screen names; the tables have all.
+_MOST_SYSTEMS, _MOST_NAMED = 8, 2
 # Resolved settings in which systems may differ without anyone having asked for it.
 _SETTINGS = {
     "passages": "passages after splitting",
@@ -30,6 +37,14 @@ _SETTINGS = {
     "kmeans_backend": "k-means backend",
     "process_model": "process model",
 }
+_QUANTITIES = {
+    "tree_peak_rss_mib": "peak of the process tree (MiB)",
+    "index_peak_rss_mib": "peak in the index call (MiB)",
+    "wall_seconds": "whole run (s)",
+    "index_seconds": "index call (s)",
+    "seconds_per_25k_passages": "encoding 25,000 passages (s)",
+}
+_SHORT = {"doc_maxlen": "tokens", "nbits": "bits", "kmeans_iterations": "k-means iterations"}
 
 
 @dataclass(frozen=True)
@@ -41,34 +56,134 @@ class Table:
     numeric: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True)
+class System:
+    """A system as the first screen lists it; `colour` is its colour in every figure."""
+
+    name: str
+    colour: str
+    framework: str
+    process_model: str
+    environment: str
+    runs: str
+
+
 def summary(runs: pd.DataFrame) -> str:
-    """One sentence: what was run, and how it ended."""
+    """One line: what was run."""
     if runs.empty:
         return "Nothing was run: the table of runs is empty."
     systems = common.unique(runs["series"])
     builds = f"{len(runs)} index build" + ("" if len(runs) == 1 else "s")
     sizes = common.listed([common.count(size) for size in sorted(common.unique(runs["documents"]))])
-    return f"{builds} with {common.listed(systems)} of {sizes} documents."
+    profilers = [name for name in common.PROFILERS if name in set(runs["profiler"])]
+    how = f"profiler{'s' * (len(profilers) > 1)} {common.listed(profilers)}"
+    who = systems[0] if len(systems) == 1 else f"{len(systems)} systems"
+    return f"{builds}: {who}, {sizes} documents; {how}, {repeats_words(runs)}."
+
+
+def repeats_words(runs: pd.DataFrame) -> str:
+    """How often one combination of system, size and profiler was run."""
+    repeats = runs.groupby(["series", "documents", "profiler"])["run"].nunique()
+    low, high = repeats.min(), repeats.max()
+    if high == 1:
+        return "each once"
+    return f"each {high} times" if low == high else f"each {low} to {high} times"
+
+
+def systems(runs: pd.DataFrame) -> tuple[list[System], int]:
+    """The systems that the first screen lists, and how many it leaves out."""
+    scale = common.system_scale(runs).to_dict() if len(runs) else {"domain": [], "range": []}
+    colours = dict(zip(scale["domain"], scale["range"], strict=True))
+    found = []
+    for series, of_series in runs.groupby("series", sort=False):
+        framework = str(of_series["framework"].iloc[0])
+        column = f"{framework}_version"
+        version = _values(of_series[column]) if column in of_series else ""
+        package = _PACKAGES.get(framework, framework)
+        found.append(
+            System(
+                name=str(series),
+                colour=str(colours[series]),
+                framework=f"{package} {version}".strip(),
+                process_model=_values(of_series["process_model"]) or "unknown",
+                environment=_values(of_series["environment"]),
+                runs=_runs_words(of_series),
+            )
+        )
+    return found[:_MOST_SYSTEMS], max(0, len(found) - _MOST_SYSTEMS)
+
+
+def _runs_words(runs: pd.DataFrame) -> str:
+    """Such as `200, 500: none ×3, spans`: sizes that were run alike stand together."""
+    alike: dict[str, list[int]] = {}
+    for size in sorted(common.unique(runs["documents"])):
+        repeats = runs[runs["documents"] == size].groupby("profiler")["repeat"].nunique()
+        parts = [
+            name + (f" ×{repeats[name]}" if repeats[name] > 1 else "")
+            for name in [*common.PROFILERS, *repeats.index.difference(common.PROFILERS)]
+            if name in repeats
+        ]
+        alike.setdefault(", ".join(parts), []).append(size)
+    return "; ".join(
+        f"{', '.join(common.count(size) for size in sizes)}: {words}" for words, sizes in alike.items()
+    )
 
 
 def machine(runs: pd.DataFrame) -> list[tuple[str, str]]:
     """Label and value of what the runs were made on and with; unknown values are left out."""
-    memory = [f"{value / 1024:.1f} GiB" for value in common.unique(runs["memory_total_mib"])]
+    columns = ["cpu_model", "cpu_count", "memory_total_mib", "kernel"]
+    machines = []
+    for row in common.each_row(runs[columns].drop_duplicates()):
+        parts = [
+            "" if pd.isna(row.cpu_model) else str(row.cpu_model).replace("(R)", "").replace("(TM)", ""),
+            "" if pd.isna(row.cpu_count) else f"{row.cpu_count:.0f} cores",
+            "" if pd.isna(row.memory_total_mib) else f"{row.memory_total_mib / 1024:.1f} GiB of memory",
+            "" if pd.isna(row.kernel) else f"Linux {row.kernel}",
+        ]
+        machines.append(", ".join(part for part in parts if part))
+    gpus = _values(runs["gpu_model"])
+    threads, allocator = _values(runs["threads"]), _values(runs["allocator"])
+    each = [f"{threads} threads" if threads else "", f"allocator {allocator}" if allocator else ""]
+    interval = runs["sample_interval_seconds"].median()
+    if pd.notna(interval):
+        each.append(f"memory read every {1000 * interval:.0f} ms")
     started = runs["started_at"].dropna()
-    when = "" if started.empty else f"{started.min():%Y-%m-%d %H:%M} to {started.max():%Y-%m-%d %H:%M} UTC"
+    when = (
+        ""
+        if started.empty
+        else _from_to(f"{started.min():%Y-%m-%d %H:%M}", f"{started.max():%Y-%m-%d %H:%M}")
+    )
+    commit = _values(runs["git_commit"])
     rows = [
-        ("Corpus", _values(runs["corpus"])),
-        ("Checkpoint", _values(runs["checkpoint"])),
-        ("Device", common.device_words(runs) if len(runs) else ""),
-        ("Memory", ", ".join(memory)),
-        ("Kernel", _values(runs["kernel"])),
-        ("Threads per process", _values(runs["threads"])),
-        ("Allocator", _values(runs["allocator"])),
-        ("Profilers, each in runs of its own", _values(runs["profiler"])),
-        ("Runs started", when),
-        ("IndexScope commit", _values(runs["git_commit"])),
+        ("Machine", "; ".join(common.unique(each for each in machines if each))),
+        ("Device", _values(runs["device"]) + (f" ({gpus})" if gpus else "")),
+        ("Each process", ", ".join(part for part in each if part)),
+        ("Versions", versions_words(runs)),
+        ("Run", " · ".join(part for part in [when, f"IndexScope {commit}" if commit else ""] if part)),
     ]
     return [(label, value) for label, value in rows if value]
+
+
+def _from_to(first: str, last: str) -> str:
+    return (
+        f"{first} UTC"
+        if first == last
+        else f"{first} to {last[11:] if last[:10] == first[:10] else last} UTC"
+    )
+
+
+def versions_words(runs: pd.DataFrame) -> str:
+    """Versions that all environments share, and those that differ with their environments."""
+    parts = []
+    for package in _VERSIONS:
+        known = runs.dropna(subset=[f"{package}_version"])
+        where = known.groupby(f"{package}_version", sort=False)["environment"].unique()
+        texts = [str(version) for version in where.index]
+        if len(texts) > 1:
+            texts = [f"{version} ({', '.join(names)})" for version, names in where.items()]
+        if texts:
+            parts.append(f"{_PACKAGES.get(package, package)} {' or '.join(texts)}")
+    return ", ".join(parts)
 
 
 def versions(runs: pd.DataFrame) -> Table:
@@ -80,21 +195,160 @@ def versions(runs: pd.DataFrame) -> Table:
     return Table(["environment", *_VERSIONS], rows)
 
 
-def scale(runs: pd.DataFrame) -> Table:
+def scale(runs: pd.DataFrame, configuration: Mapping[str, Any]) -> Table:
     """The runs beside the published study."""
     sizes = [common.count(size) for size in sorted(common.unique(runs["documents"]))]
+    given, split = PUBLISHED_PASSAGES
+    settings = [
+        (name, _values(runs[name]) or "–", published) for name, published in PUBLISHED_SETTINGS.items()
+    ]
     return Table(
-        ["", "here", "published study"],
+        ["", "here", "published"],
         [
             ["documents", ", ".join(sizes) or "–", ", ".join(common.count(size) for size in PUBLISHED_SIZES)],
+            [
+                "passages",
+                _passages(runs),
+                f"{common.count(split)} of {common.count(given)} documents in RAGatouille",
+            ],
             ["corpus", _values(runs["corpus"]) or "–", PUBLISHED_CORPUS],
-            ["checkpoint", _values(runs["checkpoint"]) or "–", PUBLISHED_CHECKPOINT],
-            ["device", _values(runs["device"]) or "–", PUBLISHED_DEVICE],
-            *[
-                [_SETTINGS[name], _values(runs[name]) or "–", f"{value} (ColBERT)"]
-                for name, value in PUBLISHED_SETTINGS.items()
+            [
+                "encoder",
+                _encoders(runs, configuration) or "–",
+                f"{PUBLISHED_CHECKPOINT}: {PUBLISHED_ENCODER}",
+            ],
+            ["hardware", _hardware(runs) or "–", PUBLISHED_DEVICE],
+            [
+                "settings",
+                " · ".join(f"{_SHORT[name]} {here}" for name, here, _ in settings),
+                " · ".join(f"{_SHORT[name]} {published}" for name, _, published in settings) + " (ColBERT)",
             ],
         ],
+    )
+
+
+def _passages(runs: pd.DataFrame) -> str:
+    """Least and most passages of the largest size that was indexed."""
+    known = runs.dropna(subset=["passages"])
+    if known.empty:
+        return "–"
+    size = known["documents"].max()
+    passages = known.loc[known["documents"] == size, "passages"]
+    return f"{common.range_words(passages.min(), passages.max(), ',.0f')} of {common.documents(size)}"
+
+
+def _encoders(runs: pd.DataFrame, configuration: Mapping[str, Any]) -> str:
+    """The checkpoints by name; the geometry of those that the configuration describes, and what runs know of it."""
+    parts = []
+    for name in common.unique(runs["checkpoint"]):
+        settings = _section(_section(configuration, "checkpoints"), name)
+        words = [
+            f"{settings['layers']} layers × {settings['hidden_size']} wide"
+            if {"layers", "hidden_size"} <= settings.keys()
+            else str(settings.get("repository", "")),
+            _joined(_values(runs.loc[runs["checkpoint"] == name, "dim"]), "values a token"),
+        ]
+        known = ", ".join(word for word in words if word)
+        parts.append(f"{name}: {known}" if known else str(name))
+    return "; ".join(parts)
+
+
+def _section(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = mapping.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _joined(value: str, words: str) -> str:
+    return f"{value} {words}" if value else ""
+
+
+def _hardware(runs: pd.DataFrame) -> str:
+    on_gpu = _values(runs.loc[runs["device"] == "cuda", "gpu_model"])
+    return on_gpu or _joined(_values(runs["device"]), f"({_values(runs['cpu_count'])} cores)")
+
+
+@dataclass(frozen=True)
+class Troubles:
+    """Runs that did not complete and k-means attempts that failed: in a few sentences, and one by one."""
+
+    sentences: Sequence[str]
+    table: Table
+
+
+def troubles(runs: pd.DataFrame) -> Troubles:
+    """What did not go as planned."""
+    sentences, rows = [], []
+    incomplete = runs[runs["outcome"] != COMPLETED]
+    for outcome, ended in incomplete.groupby("outcome", sort=False):
+        sentences.append(f"{len(ended)} of {len(runs)} runs ended {_ended(str(outcome))}: {_named(ended)}.")
+    failed = runs[runs["kmeans_failures"].fillna("") != ""]
+    if len(failed):
+        reasons = common.unique(failed["kmeans_failures"])
+        more = f" and {len(reasons) - 1} more reasons" if len(reasons) > 1 else ""
+        sentences.append(
+            f"A k-means attempt failed in {len(failed)} of {len(runs)} runs ({_shortened(reasons[0])}{more}): "
+            f"{_named(failed)}."
+        )
+    for frame, what, column in [
+        (incomplete, None, "outcome_detail"),
+        (failed, "failed k-means attempt", "kmeans_failures"),
+    ]:
+        for row in common.each_row(frame):
+            detail = getattr(row, column)
+            rows.append(
+                [
+                    row.series,
+                    common.count(row.documents),
+                    row.profiler,
+                    f"{row.repeat:.0f}",
+                    what or common.outcome_words(row.outcome),
+                    "–" if pd.isna(detail) else str(detail),
+                ]
+            )
+    columns = ["system", "documents", "profiler", "repeat", "what", "detail"]
+    return Troubles(sentences, Table(columns, rows, frozenset({1, 3})))
+
+
+def _ended(outcome: str) -> str:
+    words = common.outcome_words(outcome)
+    return f"as {words}" if words in ("failed", "unsupported", "killed", "timed out") else words
+
+
+def _named(runs: pd.DataFrame) -> str:
+    """The first systems and sizes of `runs`."""
+    names = common.unique(
+        f"{row.series} at {common.documents(row.documents)}" for row in common.each_row(runs)
+    )
+    more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    return common.listed([*names[:_MOST_NAMED], *more])
+
+
+def _shortened(text: str, most: int = 70) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def external_logs(logs: pd.DataFrame) -> Table:
+    """The rows of the table external_logs."""
+    shown = logs.assign(
+        file=logs["log"].map(lambda path: PurePosixPath(str(path).replace("\\", "/")).name),
+        sha256=logs["sha256"].str[:12],
+        published=logs["published"].map({True: "yes", False: "no"}),
+    )
+    return _table(
+        shown,
+        {
+            "system": ("system", None),
+            "documents": ("documents", ",.0f"),
+            "machine": ("machine", None),
+            "kind": ("kind", None),
+            "file": ("file", None),
+            "published": ("published", None),
+            "attempts": ("attempts", ",.0f"),
+            "tables": ("tables", ",.0f"),
+            "incomplete_tables": ("incomplete", ",.0f"),
+            "samples": ("samples", ",.0f"),
+            "sha256": ("SHA-256", None),
+        },
     )
 
 
@@ -173,6 +427,7 @@ def run_table(runs: pd.DataFrame) -> Table:
         "kmeans_iterations": ("k-means iterations", ".0f"),
         "kmeans_backend": ("k-means backend", None),
         "kmeans_attempts": ("k-means attempts", ".0f"),
+        "kmeans_failures": ("failed k-means attempts", None),
         "process_model": ("process model", None),
         "environment": ("environment", None),
         "outcome_detail": ("detail of the outcome", None),
@@ -187,6 +442,7 @@ def comparison_table(comparison: pd.DataFrame, runs: pd.DataFrame) -> Table:
     shown = comparison.assign(
         left=comparison["left"].map(lambda name: names.get(name, name)),
         right=comparison["right"].map(lambda name: names.get(name, name)),
+        quantity=comparison["quantity"].map(lambda name: _QUANTITIES.get(name, name)),
         separated=[
             common.spread_words(None if pd.isna(value) else bool(value)).removeprefix("is ")
             for value in comparison["separated"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from indexscope.run_record import InputError
+
 from .base import Model
+from .files import file_states
 
 
 class SyntheticCheckpointSettings(Model):
@@ -45,4 +49,45 @@ class SyntheticCheckpointSettings(Model):
         return self
 
 
-Checkpoint = SyntheticCheckpointSettings
+class HubCheckpointSettings(Model):
+    """A ColBERT checkpoint of the Hugging Face hub."""
+
+    generation: ClassVar[int] = 1
+
+    source: Literal["hub"] = Field(description="a model of the Hugging Face hub")
+    repository: str = Field(
+        pattern=r"^[\w.-]+(/[\w.-]+)?$",
+        description="the model, such as answerdotai/answerai-colbert-small-v1",
+    )
+    revision: str = Field(
+        min_length=1, description="commit (pinned), or a branch or tag, whose commit is then recorded"
+    )
+    files: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="paths or globs in the repository; empty: configuration, tokenizer and one set of weights",
+    )
+
+
+class LocalCheckpointSettings(Model):
+    """A ColBERT checkpoint in a folder of this machine, copied before it is used."""
+
+    generation: ClassVar[int] = 1
+
+    source: Literal["local"] = Field(description="a folder of this machine")
+    path: str = Field(min_length=1, description="the folder")
+
+    def outside(self) -> dict[str, Any]:
+        """The folder's files as they are now: a checkpoint that was trained on is another one."""
+        folder = Path(self.path).expanduser()
+        if not folder.is_dir():
+            raise InputError(
+                f"path: {self.path!r} is no folder; correct it (a relative path starts where Snakemake is run)"
+            )
+        return {"files": file_states(sorted(path for path in folder.iterdir() if path.is_file()))}
+
+
+Checkpoint = Annotated[
+    SyntheticCheckpointSettings | HubCheckpointSettings | LocalCheckpointSettings,
+    Field(discriminator="source"),
+]

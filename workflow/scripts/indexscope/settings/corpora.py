@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .base import Model
+from .files import file_states, matching_files
+
+REPOSITORY = r"^[\w.-]+(/[\w.-]+)?$"
 
 
 class SyntheticCorpusSettings(Model):
@@ -30,4 +33,101 @@ class SyntheticCorpusSettings(Model):
     )
 
 
-Corpus = SyntheticCorpusSettings
+class ReadCorpusSettings(Model):
+    """What all corpora have that are read, not made."""
+
+    # Part of the digest: raise it when the same settings give other documents.
+    generation: ClassVar[int] = 1
+
+    on_empty_text: Literal["keep", "drop", "error"] = Field(
+        "keep",
+        description="a document without text: keep it (N documents are the source's first N), drop it, or refuse",
+    )
+
+
+class TableCorpusSettings(ReadCorpusSettings):
+    """What all corpora have that are rows of files."""
+
+    format: Literal["jsonl", "tsv", "csv", "parquet"] | None = Field(
+        None, description="format of the files; empty: by their suffix (.gz may follow, but not on Parquet)"
+    )
+    id_column: str | None = Field(
+        None, description="column of the document's identifier; empty: the row's number, from 0"
+    )
+    text_columns: list[str] = Field(
+        ["text"], min_length=1, description="columns of the text; those that have any are joined"
+    )
+    text_separator: str = Field(" ", description="what stands between the joined columns")
+    columns: list[str] | None = Field(
+        None, min_length=1, description="names of the columns of a TSV or CSV file whose first row has none"
+    )
+
+    @model_validator(mode="after")
+    def _only_some_formats_lack_names(self) -> Self:
+        if self.columns is None:
+            return self
+        if self.format in ("jsonl", "parquet"):
+            raise ValueError(f"columns is for TSV and CSV files, format is {self.format}; remove one of them")
+        unknown = [name for name in [self.id_column, *self.text_columns] if name and name not in self.columns]
+        if unknown:
+            raise ValueError(f"columns does not name {unknown[0]!r}, which is id_column or in text_columns")
+        return self
+
+
+class FilesCorpusSettings(TableCorpusSettings):
+    """Files of this machine: JSON lines, TSV, CSV or Parquet, plain or gzip."""
+
+    source: Literal["files"] = Field(description="files of this machine")
+    path: str = Field(
+        min_length=1, description="a path or glob; its files are read in the order of their names"
+    )
+
+    def outside(self) -> dict[str, Any]:
+        """The files as they are now: other files, or changed ones, make other slices."""
+        return {"files": file_states(matching_files(self.path, "path"))}
+
+
+class HubCorpusSettings(TableCorpusSettings):
+    """A dataset of the Hugging Face hub."""
+
+    source: Literal["hub"] = Field(description="a dataset of the Hugging Face hub")
+    repository: str = Field(pattern=REPOSITORY, description="the dataset, such as UKPLab/dapr")
+    revision: str = Field(
+        min_length=1, description="commit (pinned), or a branch or tag, whose commit is then recorded"
+    )
+    config: str | None = Field(None, description="configuration that the dataset's card lists")
+    split: str | None = Field(None, description="split of that configuration")
+    files: list[str] | None = Field(
+        None, min_length=1, description="instead of config and split: paths or globs in the repository"
+    )
+
+    @model_validator(mode="after")
+    def _files_or_a_split(self) -> Self:
+        if (self.files is None) == (self.split is None) or (self.files and self.config):
+            raise ValueError("give either files, or split (with config where the dataset has several)")
+        return self
+
+    def fetched(self) -> dict[str, Any]:
+        """What determines what is downloaded: a change of the columns downloads nothing again."""
+        return self.model_dump(include={"source", "repository", "revision", "config", "split", "files"})
+
+
+class IrDatasetsCorpusSettings(ReadCorpusSettings):
+    """The documents of a dataset that ir_datasets knows."""
+
+    source: Literal["ir_datasets"] = Field(description="a dataset that ir_datasets knows")
+    dataset: str = Field(min_length=1, description="its identifier, such as msmarco-passage or beir/scifact")
+    text_fields: list[str] | None = Field(
+        None, min_length=1, description="fields that are joined; empty: the text that ir_datasets suggests"
+    )
+    text_separator: str = Field(" ", description="what stands between the joined fields")
+
+    def fetched(self) -> dict[str, Any]:
+        """What determines what is downloaded."""
+        return self.model_dump(include={"source", "dataset"})
+
+
+Corpus = Annotated[
+    SyntheticCorpusSettings | FilesCorpusSettings | HubCorpusSettings | IrDatasetsCorpusSettings,
+    Field(discriminator="source"),
+]

@@ -5,15 +5,12 @@ An adapter is a module of `indexscope.frameworks`; one that is added there can b
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, TypeAdapter, create_model
 
-from indexscope import frameworks
-
+from .adapters import adapters
 from .base import Model, Name
 
 
@@ -29,13 +26,6 @@ class System(Model):
         description="tokens: documents are split beforehand, as RAGatouille splits them; empty: whole documents",
     )
     settings: Model
-
-
-def adapters() -> dict[str, Any]:
-    """Framework → its adapter module, for every adapter in `indexscope.frameworks`."""
-    names = sorted(path.stem for path in Path(frameworks.__path__[0]).glob("*.py") if path.stem != "__init__")
-    modules = {name: importlib.import_module(f"{frameworks.__name__}.{name}") for name in names}
-    return {name: module for name, module in modules.items() if hasattr(module, "prepare")}
 
 
 def _model_of(framework: str, adapter: Any) -> type[System]:
@@ -65,7 +55,8 @@ def _model_of(framework: str, adapter: Any) -> type[System]:
     )
 
 
-SYSTEMS = {framework: _model_of(framework, adapter) for framework, adapter in adapters().items()}
+ADAPTERS = adapters()
+SYSTEMS = {framework: _model_of(framework, adapter) for framework, adapter in ADAPTERS.items()}
 if TYPE_CHECKING:
     AnySystem = System
 else:
