@@ -33,6 +33,7 @@ rule all:
 
 # One file per stage, in the order of the flow.
 include: "rules/common.smk"
+include: "rules/before_work.smk"
 
 
 if ARCHIVE:

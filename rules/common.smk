@@ -7,11 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
 
 HOME = Path(os.path.relpath(Path(str(workflow.current_basedir)).parent))
 SCRIPTS = HOME / "workflow" / "scripts"
@@ -24,7 +22,7 @@ from indexscope.figures.catalog import FIGURES, PUBLISHED_FIGURES
 from indexscope.run_record import InputError
 
 try:
-    from indexscope import archive, cells, doctor, environments, estimate
+    from indexscope import archive, cells, environments
     from indexscope import config as configuration
 except InputError as error:  # of an adapter, which is looked at as it is imported
     raise WorkflowError(str(error)) from None
@@ -403,103 +401,3 @@ def published_figure_files():
 
 
 CONFIGURATION = f"{RESULTS}/configuration.yaml"
-
-
-def runs_to_make():
-    """Directories of the runs that this start makes; None in a cluster's job, which knows of itself only."""
-    if workflow.remote_exec or workflow.dag is None:
-        return None
-    return [
-        os.path.dirname(job.output.run)
-        for job in workflow.dag.needrun_jobs(exclude_finished=False)
-        if job.rule.name == "index_collection"
-    ]
-
-
-# In the message of index_collection: which run this is, how many are left, about how long they take.
-PROGRESS = estimate.Progress(SETTINGS, CELLS, RUNS, Path(RESULTS), runs_to_make)
-
-
-def has_slice(documents):
-    return os.path.exists(f"results/slices/{CORPUS}/{documents}.parquet")
-
-
-def announce_work():
-    """Say what is about to be measured, and refuse what the disk cannot hold."""
-    try:
-        for line in estimate.announcement(
-            PROGRESS.expected(have=has_slice),
-            Path(RESULTS),
-            estimate.free_mib(Path(RESULTS)),
-            doctor.machine_memory_mib(),
-        ):
-            logger.info(line)
-    except InputError as error:
-        raise WorkflowError(str(error)) from None
-
-
-def conda_folder():
-    return Path(workflow.deployment_settings.conda_prefix or ".snakemake/conda")
-
-
-def is_built(environment):
-    """Whether an environment is there as its lock describes it; Snakemake keeps a copy of what it built."""
-    specification = (ENVIRONMENTS / f"{environment}.yaml").read_bytes()
-    return any(
-        copy.read_bytes() == specification
-        and copy.with_suffix(".env_setup_done").exists()
-        for copy in conda_folder().glob("*.yaml")
-    )
-
-
-def measured_environments():
-    return sorted({cell.content["environment"] for cell in CELLS.values()})
-
-
-def probed_environments(wildcards):
-    """What the doctor asks: those environments that are built; it must not wait for one to be."""
-    return [
-        f"results/doctor/{environment}.json"
-        for environment in measured_environments()
-        if is_built(environment)
-    ]
-
-
-def doctor_needs(wildcards):
-    """What the configuration asks of the machine, for indexscope.doctor.Needs."""
-    to_do = [
-        run for run, path in RUNS.items() if not os.path.exists(f"{path}/run.json")
-    ]
-    missing = [
-        environment
-        for environment in ["analysis", "corpora", *measured_environments()]
-        if not is_built(environment)
-    ]
-    experiment = SETTINGS.index_memory
-    sources = {
-        getattr(SETTINGS.corpora[experiment.corpus], "source", None),
-        getattr(SETTINGS.checkpoints[experiment.checkpoint], "source", None),
-    }
-    stand_in = not doctor.has_real_conda(doctor.Machine())
-    return json.dumps(
-        {
-            "device": SETTINGS.measurement.device,
-            "threads": SETTINGS.measurement.threads,
-            "allocator": SETTINGS.measurement.allocator,
-            "hub": "hub" in sources,
-            "deployed": bool(workflow.deployment_settings.deployment_method),
-            "results": RESULTS,
-            "environments_folder": str(conda_folder()),
-            "environments_mib": estimate.environments_mib(
-                [ENVIRONMENTS / f"{name}.yaml" for name in missing], hard_links=stand_in
-            ),
-            "missing_environments": missing,
-            **estimate.needs(PROGRESS.expected(to_do, have=has_slice)),
-        }
-    )
-
-
-onstart:
-    if not ARCHIVE:  # which has that of its runs
-        configuration.write_resolved(SETTINGS, Path(CONFIGURATION))
-    announce_work()

@@ -271,6 +271,9 @@ def test_the_title_is_the_planted_change_and_its_cause_is_named() -> None:
     assert "10 % of such samples would not either" in figure.support
     assert "old_torch → new_torch: torch 2.1.0 → 2.10.0." in figure.notes
     assert "+25 %" in words_of(figure)
+    assert "3 repeats" in figure.conditions
+    one_more = campaign("new_torch", 6, [1255, 1256, 1257, 1258])[3:]
+    assert "3 to 4 repeats" in drawn(rows + one_more).conditions
     assert list(figure.rows["campaign"].unique()) == ["old_torch", "new_torch"]
     assert len(figure.rows) == len(rows)
 

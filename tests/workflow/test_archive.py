@@ -41,23 +41,26 @@ def drawn(elsewhere: Checkout) -> Path:
 def test_everything_is_in_it(finished: Checkout, made: Path) -> None:
     members = archive.read_manifest(made).members
     results = finished.path / "results"
-    for pattern in ("tables/*.parquet", "figures/*.*", "index_runs/*/*/*/*/run.json"):
+    for pattern in ("tables/*.parquet", "figures/*.*"):
         paths = {path.relative_to(results).as_posix() for path in results.glob(pattern)}
         assert paths
         assert paths <= members.keys()
+    runs = pq.read_table(results / "tables/runs.parquet")["run"].to_pylist()
+    records = {name for name in members if name.endswith("/run.json")}
+    assert records == {f"index_runs/{run}/run.json" for run in runs}  # and none of another configuration
     assert {"report.html", "configuration.yaml"} <= members.keys()
     assert sum(name.endswith("artifacts/manifest.json") for name in members) >= 6
     assert sum(name.startswith("cells/") for name in members) >= 3
 
 
-def test_nothing_in_it_tells_where_it_was_made(finished: Checkout, made: Path) -> None:
+def test_nothing_in_it_tells_where_it_was_made(finished: Checkout, made: Path, tmp_path: Path) -> None:
     names = {str(finished.path), str(Path.home()), socket.gethostname(), getpass.getuser()} - COMMON_NAMES
     planted = pq.read_table(finished.path / "results/tables/memory_profiler_lines.parquet")["source_file"]
     assert any(name.startswith("/") for name in planted.to_pylist())  # there was something to remove
     with zipfile.ZipFile(made) as zipped:
-        zipped.extractall(made.parent / "looked_at")
+        zipped.extractall(tmp_path)
         for name in zipped.namelist():
-            path = made.parent / "looked_at" / name
+            path = tmp_path / name
             if name.endswith(".parquet"):
                 text = str(pq.read_table(path).to_pydict())
             elif not name.endswith(".html"):  # whose code is a library's; the program itself looks further

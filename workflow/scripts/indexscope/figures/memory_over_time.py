@@ -441,7 +441,7 @@ def _mark_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
             limit.mark_text(
                 text=f"limit {common.mib(panel.limit_mib)}",
                 align="left",
-                dy=9,
+                dy=-6,
                 color=common.ALARM,
                 fontSize=10,
             ).encode(x=alt.value(4)),

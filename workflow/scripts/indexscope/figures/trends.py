@@ -62,6 +62,7 @@ def draw(trends: pd.DataFrame, comparison: pd.DataFrame) -> Figure:
         for size in sorted(common.unique(rows["documents"]))
         for quantity in _QUANTITIES
     ]
+    each = drawn.assign(series=drawn["series"] + drawn["campaign"])  # repeats are those of one campaign
     title, support, suppressed = _findings(comparison, drawn, names, order)
     width = _panel_width(order)
     return Figure(
@@ -70,7 +71,7 @@ def draw(trends: pd.DataFrame, comparison: pd.DataFrame) -> Figure:
             "campaign", key=lambda names: names.map(order.index), kind="stable"
         ),
         title,
-        f"{len(order)} campaigns · {common.conditions(drawn)}",
+        f"{len(order)} campaigns · {common.conditions(each)}",
         support,
         [suppressed, *_transitions(runs, order, series), common.incomplete_words(drawn)],
         CAPTION,
