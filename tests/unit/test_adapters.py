@@ -72,7 +72,11 @@ def test_the_toy_adapter_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ('Setting(str, "outer"', "Setting(str, 3", "SETTINGS['call']: its own default 3 is not valid"),
         ('Setting(str, "outer"', 'Setting("str?", "outer"', "SETTINGS['call']: 'str?' and its bounds are no"),
         ("Setting(str, ", "Setting(object(), ", "are no type of a setting"),
-        ('function to call")', 'function to call", {"gt": "p"})', "SETTINGS['call']: its own default 'outer' is"),
+        (
+            'function to call")',
+            'function to call", {"gt": "p"})',
+            "SETTINGS['call']: its own default 'outer' is",
+        ),
         (
             '("toy_framework", "hold"): ',
             '"toy_framework.hold": ',

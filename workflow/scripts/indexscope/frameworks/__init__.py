@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from typing import Any, Dict, NamedTuple, Optional
 
-
 LAYOUTS = ("plaid",)  # of index files that indexscope.artifacts reads
 
 
