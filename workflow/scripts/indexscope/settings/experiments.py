@@ -63,25 +63,21 @@ class Tolerance(Model):
     atol: float = Field(1e-8, ge=0, description="absolute")
 
 
-# The systems as their users meet them.
-_SHIPPED = ["colbert", "ragatouille_faiss_true", "ragatouille_faiss_false"]
-
-
 class IndexMemory(Model):
     """Where memory goes when ColBERT and RAGatouille build an index."""
 
     corpus: Name = Field("synthetic", description="a name under corpora")
     checkpoint: Name = Field("synthetic_small", description="a name under checkpoints")
     systems: list[Name] = Field(
-        [*_SHIPPED, "colbert_fair"],
+        ["colbert", "ragatouille_faiss_true", "ragatouille_faiss_false", "colbert_fair"],
         min_length=1,
         description="names under systems",
     )
     grids: list[Grid] = Field(
         [
-            Grid(sizes=[200, 500], profilers=["none", "spans"], systems=_SHIPPED),
+            Grid(sizes=[200, 500], profilers=["none", "spans"]),
             Grid(sizes=[200], profilers=["none"], repeats=3),
-            Grid(sizes=[200], profilers=["memory_profiler"], systems=_SHIPPED),
+            Grid(sizes=[200], profilers=["memory_profiler"]),
         ],
         min_length=1,
         description="the runs; a run that several grids name is made once",
