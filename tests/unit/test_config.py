@@ -241,3 +241,15 @@ def test_supervisor_and_readers_agree_on_the_format() -> None:
     from indexscope.measure import supervisor
 
     assert supervisor.FORMAT == FORMAT
+
+
+def test_a_grid_takes_the_experiments_systems_that_it_names() -> None:
+    values = yaml.safe_load(DEFAULT.read_text())
+    values["index_memory"]["systems"] = ["colbert", "ragatouille_whole"]
+    runs = config.experiment_runs(config.load(values).index_memory)
+    assert {run[0] for run in runs} == {"colbert", "ragatouille_whole"}
+    assert ("ragatouille_whole", 500, "none", 1) not in runs  # the grid of size 500 names others
+    values["index_memory"]["grids"] = [{"sizes": [10], "profilers": ["none"], "systems": ["colbert_fair"]}]
+    assert "index_memory.grids: no grid has one of index_memory.systems" in sentence(values)
+    values["index_memory"]["grids"][0]["systems"] = ["colbret"]
+    assert "index_memory.grids[0].systems[0]: 'colbret' is not defined" in sentence(values)

@@ -24,7 +24,7 @@ def test_every_configuration_plans(checkout: Checkout, name: str) -> None:
 
 @pytest.mark.parametrize("target", ["all", "index_memory", "figures", "tables", "index_runs"])
 def test_every_target_plans(checkout: Checkout, target: str) -> None:
-    assert checkout.planned(target)["index_collection"] == 28
+    assert checkout.planned(target)["index_collection"] == 25
 
 
 def test_workflow_catalog_entry_plans_the_same(checkout: Checkout) -> None:

@@ -116,6 +116,11 @@ class Configuration(Model):
             if name not in known:
                 raise ValueError(f"{key}: {name!r} is not defined; known are {', '.join(known) or 'none'}")
         runs = set(experiment_runs(experiment))
+        if not runs:
+            raise ValueError(
+                "index_memory.grids: no grid has one of index_memory.systems; name them there, or leave "
+                "the grids' systems empty"
+            )
         for position, pair in enumerate(experiment.artifact_pairs or []):
             if not any(True for _ in pair_runs(pair, runs)):
                 raise ValueError(
@@ -134,7 +139,7 @@ class Configuration(Model):
             yield f"index_memory.systems[{position}]", name, list(self.systems)
         for position, grid in enumerate(experiment.grids):
             for entry, name in enumerate(grid.systems or []):
-                yield f"index_memory.grids[{position}].systems[{entry}]", name, systems
+                yield f"index_memory.grids[{position}].systems[{entry}]", name, list(self.systems)
         for position, pair in enumerate(experiment.artifact_pairs or []):
             yield f"index_memory.artifact_pairs[{position}].left", pair.left, systems
             yield f"index_memory.artifact_pairs[{position}].right", pair.right, systems
@@ -148,7 +153,9 @@ def experiment_runs(experiment: IndexMemory) -> list[RunName]:
     runs: dict[RunName, None] = {}
     for grid in experiment.grids:
         for documents in grid.sizes:
-            for system in grid.systems or experiment.systems:
+            for system in experiment.systems:
+                if grid.systems is not None and system not in grid.systems:
+                    continue
                 for profiler in grid.profilers:
                     for repeat in range(1, grid.repeats + 1):
                         runs[(system, documents, profiler, repeat)] = None
