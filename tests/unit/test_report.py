@@ -350,6 +350,21 @@ def test_the_framework_itself_is_what_differs_on_equal_work() -> None:
     )
 
 
+def test_equal_work_at_a_smaller_size_answers_too() -> None:
+    answer = answered(
+        repeated("colbert", 1700, 1690),
+        repeated(FAISS, 1240, 1250),
+        repeated("colbert_fair", 1050, 1060, **FAIR),
+        repeated("colbert", 2000, documents=900),
+        repeated(FAISS, 1800, documents=900),
+    )
+    assert answer.sentence == (
+        "At 900 documents ColBERT needs most memory, 2,000 MiB at its peak, 200 MiB (11 %) more than RAGatouille, "
+        "use_faiss=True; at 300 documents, given the same work, RAGatouille takes 190 MiB more than ColBERT "
+        "(1,245 and 1,055 MiB): so much is the framework itself"
+    )
+
+
 def test_the_larger_of_the_shipped_systems_is_told_first_at_the_largest_size() -> None:
     answer = answered(
         repeated("colbert", 5000, 5000),

@@ -178,15 +178,20 @@ class Measured:
 
 
 def answer(measured: Measured) -> Answer | None:
-    """Which system needs most at the largest size, and what of a difference is the framework; None: no two."""
+    """Which system needs most at the largest size, and what of a difference is the framework; None: no two.
+
+    The latter is of the largest size at which two frameworks were given equal work.
+    """
     sizes = measured.sizes()
     if not sizes:
         return None
     size = sizes[-1]
     medians = measured.medians(size)
     most = max(medians, key=lambda name: medians[name])
-    pair = next(iter(measured.fair_pairs(size)), None)
-    other = _compared_with(most, medians, measured, pair)
+    # The largest size may be measured without the fair pair.
+    fair_size = next((each for each in reversed(sizes) if measured.fair_pairs(each)), size)
+    pair = next(iter(measured.fair_pairs(fair_size)), None)
+    other = _compared_with(most, medians, measured, pair if fair_size == size else None)
     difference = measured.difference(size, most, other)
     if difference is None:  # only a baseline was compared with each
         return None
@@ -197,19 +202,20 @@ def answer(measured: Measured) -> Answer | None:
     )
     told = [difference]
     support = []
-    own = pair and measured.difference(size, pair.framework, pair.base)
+    own = pair and measured.difference(fair_size, pair.framework, pair.base)
     if pair and own:
         framework, base = (
             common.framework_words(measured.framework[name]) for name in (pair.framework, pair.base)
         )
         direction = "more" if own.mib >= 0 else "less"
+        at = "" if fair_size == size else f"at {common.documents(fair_size)}, "
         second = (
-            f"given the same work, {framework} takes {common.mib(abs(own.mib))} {direction} than {base} "
+            f"{at}given the same work, {framework} takes {common.mib(abs(own.mib))} {direction} than {base} "
             f"({common.count(own.of_mib)} and {common.mib(own.than_mib)}): {_meaning(own)}"
         )
-        if {pair.framework, pair.base} != {most, other}:
+        if fair_size != size or {pair.framework, pair.base} != {most, other}:
             told.append(own)
-        call = measured.difference(size, pair.framework, pair.base, _CALL)
+        call = measured.difference(fair_size, pair.framework, pair.base, _CALL)
         if call:
             support.append(f"During the index call alone, given the same work: {_signed(call.mib)} MiB.")
     else:
