@@ -1,14 +1,17 @@
-"""Make docs/gallery from finished results: figures as PNG, example tables, the published figures, the rulegraph.
+"""Make docs/gallery from finished results: figures, example tables, the published figures, the rulegraph.
 
-Run it after `uv run snakemake --cores all all published_figures`. The rulegraph needs Graphviz (`dot`).
+Run it after `uv run snakemake --cores all all published_figures archive`. The rulegraph needs Graphviz (`dot`).
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,29 +20,36 @@ import vl_convert
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Larger tables are shown by their first rows: an example, not an archive.
 EXAMPLE_ROWS = 2000
+LARGEST_SVG = 500_000  # bytes
 
 
-def figures(source: Path, gallery: Path, scale: float) -> None:
-    """Every SVG below `source` as a PNG of the same name."""
+def figures(source: Path, gallery: Path) -> None:
+    """Every SVG below `source`; as a PNG where the SVG is large."""
     gallery.mkdir(parents=True, exist_ok=True)
     found = sorted(source.glob("*.svg"))
     if not found:
         sys.exit(f"{source}: holds no figure; run snakemake first")
     for svg in found:
-        png = vl_convert.svg_to_png(svg.read_text(encoding="utf-8"), scale=scale)
-        (gallery / f"{svg.stem}.png").write_bytes(png)
+        if svg.stat().st_size <= LARGEST_SVG:
+            shutil.copyfile(svg, gallery / svg.name)
+        else:
+            png = vl_convert.svg_to_png(svg.read_text(encoding="utf-8"), scale=1.2)
+            (gallery / f"{svg.stem}.png").write_bytes(png)
 
 
-def tables(source: Path, gallery: Path) -> None:
-    """Example tables: each with its schema, at most EXAMPLE_ROWS rows."""
+def tables(archive: Path, gallery: Path) -> None:
+    """Example tables: each with its schema, at most EXAMPLE_ROWS rows; of an archive, which names no machine."""
     gallery.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.glob("*.parquet")):
-        pq.write_table(pq.read_table(path).slice(0, EXAMPLE_ROWS), gallery / path.name, compression="zstd")
+    with zipfile.ZipFile(archive) as members:
+        for name in sorted(members.namelist()):
+            if name.endswith(".parquet"):
+                table = pq.read_table(io.BytesIO(members.read(name)))
+                pq.write_table(table.slice(0, EXAMPLE_ROWS), gallery / Path(name).name, compression="zstd")
 
 
-def published(source: Path, gallery: Path, scale: float) -> None:
+def published(source: Path, gallery: Path) -> None:
     """The published study's tables as they are, and its figures."""
-    figures(source, gallery, scale)
+    figures(source, gallery)
     for path in sorted([*source.glob("*.md"), *source.glob("*.csv")]):
         shutil.copyfile(path, gallery / path.name)
 
@@ -48,8 +58,12 @@ def rulegraph(gallery: Path) -> None:
     """The rules of the default configuration and what needs what."""
     if shutil.which("dot") is None:
         sys.exit("The rulegraph needs Graphviz: apt-get install graphviz")
-    command = [sys.executable, "-m", "snakemake", "--rulegraph", "dot", "--forceall", "--quiet", "all"]
-    dot = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    with tempfile.TemporaryDirectory() as empty:  # where nothing has been made, every rule is needed
+        command = [
+            *(sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"),
+            *("--directory", empty, "--rulegraph", "dot", "--quiet", "all"),
+        ]
+        dot = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     dot = dot[dot.index("digraph") :].replace(
         "digraph snakemake_dag {", "digraph { rankdir=LR; nodesep=0.15;", 1
     )
@@ -71,9 +85,9 @@ def main() -> None:
         "--scale", type=float, default=1.5, help="PNG pixels for each SVG pixel (default: 1.5)"
     )
     args = parser.parse_args()
-    figures(args.results / "figures", args.output, args.scale)
-    tables(args.results / "tables", args.output / "tables")
-    published(args.results / "published", args.output / "published", args.scale)
+    figures(args.results / "figures", args.output)
+    tables(args.results / "archive.zip", args.output / "tables")
+    published(args.results / "published", args.output / "published")
     rulegraph(args.output)
     print(
         f"{args.output}: {sum(path.stat().st_size for path in args.output.rglob('*') if path.is_file())} bytes"
