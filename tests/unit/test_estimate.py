@@ -273,7 +273,8 @@ def test_long_work_says_where_its_numbers_come_from(tmp_path: Path) -> None:
     tracker, _ = progress(settings, tmp_path)
     lines = estimate.announcement(tracker.expected(), Path("results"), 1e6, 1e6)
     assert 3 <= len(lines) <= 5
-    assert lines[0].startswith("24 runs to measure, one after another: about ")
+    runs = len(configuration.experiment_runs(settings.index_memory))
+    assert lines[0].startswith(f"{runs} runs to measure, one after another: about ")
     assert lines[2] == (
         "Times are from 2 finished runs of these systems (200 to 500 documents), as a start-up part and a part "
         "by documents; and from coefficients of two CPU cores for ragatouille_faiss_true, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -48,6 +49,13 @@ def test_every_run_completed(finished: Checkout) -> None:
         assert row["index_peak_rss_mib"] <= row["tree_peak_rss_mib"]
         assert row["sample_interval_seconds"] < 0.1
         assert 0 < row["index_seconds"] < row["wall_seconds"]
+
+
+def test_measured_runs_never_overlap(finished: Checkout) -> None:
+    records = [record for _, record in run_records(finished, "*", "*")]
+    times = sorted((record["started_at"], record["ended_at"]) for record in records)
+    assert len(times) == 17
+    assert all(ended <= started for (_, ended), (started, _) in itertools.pairwise(times))
 
 
 def test_resolved_settings_are_what_really_ran(finished: Checkout) -> None:
