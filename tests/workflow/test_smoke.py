@@ -35,7 +35,7 @@ def run_records(checkout: Checkout, system: str, profiler: str) -> list[tuple[Pa
 def test_every_table_has_rows_of_its_schema(finished: Checkout, name: str) -> None:
     read = pq.read_table(finished.path / f"results/tables/{name}.parquet")
     assert read.schema.equals(schemas.TABLES[name])
-    assert read.num_rows > 0
+    assert read.num_rows > 0 or name == "external_logs"  # the configuration has none
 
 
 def test_every_run_completed(finished: Checkout) -> None:
@@ -174,7 +174,7 @@ def test_memory_profiler_and_curve_tell_of_the_same_process(finished: Checkout) 
         "finalize",
     }
     for system in SYSTEMS:
-        assert {row["function"] for row in rows if f"/{system}-" in row["log"]} == functions
+        assert functions <= {row["function"] for row in rows if f"/{system}-" in row["log"]}
 
 
 def test_a_repeat_gives_the_same_artifacts(finished: Checkout) -> None:
@@ -218,7 +218,13 @@ LIBRARY = "workflow/scripts/indexscope"
     ("name", "expected"),
     [
         ("config/smoke.yaml", {}),
-        ("config/functions.yaml", {}),
+        (
+            "config/functions.yaml",  # the tables of functions are made with it
+            {
+                **{"tabulate_memory_by_function": 1, "tabulate_published_memory": 1, "report": 1, "all": 1},
+                **{"plot_ghost": 1, "plot_memory_by_function": 1, "plot_published_beside_ours": 1},
+            },
+        ),
         ("envs/colbert.in", {}),
         ("README.md", {}),
         # What is named by the digest of its settings stays, whatever the code that made it.
@@ -255,17 +261,32 @@ def test_an_edit_of_the_analysis_schedules_no_index_run(finished: Checkout, name
 
 
 def test_a_changed_lock_of_the_corpora_schedules_no_index_run(finished: Checkout) -> None:
-    jobs = planned_after(finished, "envs/corpora.yaml", "\n# A comment.\n")
-    assert jobs["slice_dataset"] == 1
-    assert "index_collection" not in jobs
+    """Nor a slice: what is named by the digest of its settings is made once."""
+    assert planned_after(finished, "envs/corpora.yaml", "\n# A comment.\n") == {}
+
+
+def test_what_is_missing_is_made_though_its_sources_were_made_by_an_older_lock(finished: Checkout) -> None:
+    """Snakemake passes over missing runs downstream of a product that it makes anew and they take as ancient."""
+    (finished.path / "more.yaml").write_text(
+        "index_memory: {systems: [colbert], grids: [{sizes: [120], profilers: [none], repeats: 3}]}\n"
+    )
+    path = finished.path / "envs/corpora.yaml"
+    before, status = path.read_text(), path.stat()
+    path.write_text(before + "\n# A comment.\n")
+    try:
+        jobs = finished.planned("index_runs", "--configfile", "more.yaml")
+    finally:
+        path.write_text(before)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert jobs == {"index_collection": 1, "index_runs": 1}
 
 
 def test_an_edit_of_measuring_schedules_the_runs_that_it_concerns(finished: Checkout) -> None:
     jobs = planned_after(finished, f"{LIBRARY}/measure/spans.py", "\n# A comment.\n")
-    assert jobs["index_collection"] == 12
+    assert jobs["index_collection"] == 17
     assert "slice_dataset" not in jobs
     jobs = planned_after(finished, f"{LIBRARY}/frameworks/ragatouille.py", "\n# A comment.\n")
-    assert jobs["index_collection"] == 8
+    assert jobs["index_collection"] == 9
 
 
 def test_a_changed_lock_rebuilds_and_reruns(finished: Checkout) -> None:
@@ -277,7 +298,7 @@ def test_a_changed_lock_rebuilds_and_reruns(finished: Checkout) -> None:
         jobs = finished.planned("--configfile", "config/smoke.yaml")
     finally:
         path.write_text(before)
-    assert jobs["index_collection"] == 4
+    assert jobs["index_collection"] == 5
     assert jobs["compile_extensions"] == 1
 
 
