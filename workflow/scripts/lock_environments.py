@@ -15,9 +15,13 @@ from indexscope.environments import LockError, generate, read_request
 
 
 def in_order(requests: list[Path]) -> list[Path]:
-    """The requests, each after those from which it takes pins."""
+    """The requests, each after those from which it takes versions."""
     by_lock = {path.with_suffix(".yaml").resolve(): path for path in requests}
-    sources = {path: [source.resolve() for source in read_request(path).pins_from] for path in requests}
+    read = {path: read_request(path) for path in requests}
+    sources = {
+        path: [source.resolve() for source in [*request.pins_from, *request.like]]
+        for path, request in read.items()
+    }
     before = {
         path: [by_lock[source] for source in found if source in by_lock] for path, found in sources.items()
     }

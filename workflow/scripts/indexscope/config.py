@@ -22,6 +22,7 @@ from indexscope.settings.checkpoints import Checkpoint, SyntheticCheckpointSetti
 from indexscope.settings.corpora import Corpus, SyntheticCorpusSettings
 from indexscope.settings.experiments import ArtifactPair, IndexMemory, Measurement
 from indexscope.settings.external_logs import ExternalLog
+from indexscope.settings.torch_versions import TorchVersions
 
 # The systems of the default configuration. ColBERT has the ColBERTConfig of the published study.
 _STUDY = {"doc_maxlen": 256, "nbits": 2, "kmeans_niters": 4}
@@ -93,6 +94,7 @@ class Configuration(Model):
     )
     measurement: Measurement = Field(Measurement(), description="how runs are measured")
     index_memory: IndexMemory = Field(IndexMemory(), description="the experiment index_memory")
+    torch_versions: TorchVersions = Field(TorchVersions(), description="the experiment torch_versions")
     external_logs: list[ExternalLog] = Field(
         [], description="memory logs from elsewhere, tabulated and drawn beside the runs"
     )
@@ -135,6 +137,8 @@ class Configuration(Model):
         systems = experiment.systems
         yield "index_memory.corpus", experiment.corpus, list(self.corpora)
         yield "index_memory.checkpoint", experiment.checkpoint, list(self.checkpoints)
+        yield "torch_versions.corpus", self.torch_versions.corpus, list(self.corpora)
+        yield "torch_versions.checkpoint", self.torch_versions.checkpoint, list(self.checkpoints)
         for position, name in enumerate(systems):
             yield f"index_memory.systems[{position}]", name, list(self.systems)
         for position, grid in enumerate(experiment.grids):

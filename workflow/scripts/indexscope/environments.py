@@ -10,6 +10,7 @@ is ever built from its source. (It also stays short: Snakemake keeps a copy besi
     #: conda: git, cxx-compiler     conda packages besides python and pip; their versions are conda's choice
     #: override: REQUIREMENT        stands in for whatever any package requires of that name
     #: pins-from: FILE              what FILE (another NAME.yaml, or a uv.lock) pins has the same version here
+    #: like: FILE                   what FILE pins has the same version here wherever the requirements allow
 
 Only uv knows an override. A real conda calls pip, which must not look for what packages require (the lock is
 complete): the workflow sets PIP_NO_DEPS=1 for it.
@@ -49,6 +50,7 @@ class Request:
     conda: list[str] = field(default_factory=list)
     override: list[str] = field(default_factory=list)
     pins_from: list[Path] = field(default_factory=list)
+    like: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ def read_request(path: Path) -> Request:
                     request.override.append(value)
                 case "pins-from":
                     request.pins_from.append(path.parent / value)
+                case "like":
+                    request.like.append(path.parent / value)
                 case _:
-                    raise LockError(f"{path}:{number}: {key!r} is none of conda, override, pins-from")
+                    raise LockError(f"{path}:{number}: {key!r} is none of conda, override, pins-from, like")
         elif requirement := re.sub(r"(^|\s)#.*", "", line).strip():
             request.requirements.append(requirement)
     if not request.requirements:
@@ -201,7 +205,10 @@ def generate(path: Path, upgrade: bool = False) -> str:
     present = read_lock(lock) if lock.exists() and not upgrade else []
     same = {name: version for source in request.pins_from for name, version in pins(source).items()}
     known = {(pin.name, pin.version): pin for pin in present}
-    resolved = [known.get((pin.name, pin.version), pin) for pin in _resolve(path, request, same, present)]
+    own = {pin.name for pin in present}
+    alike = [pin for source in request.like for pin in read_lock(source) if pin.name not in own]
+    found = _resolve(path, request, same, [*present, *alike])
+    resolved = [known.get((pin.name, pin.version), pin) for pin in found]
     return lock_text(path.stem, request, resolved)
 
 

@@ -180,32 +180,246 @@ MEMORY_COMPARISON = pa.schema(
     ]
 )
 
-ARTIFACT_COMPARISON = pa.schema(
+_ARTIFACT_COLUMNS = [
+    pa.field("pair", pa.string(), nullable=False),
+    pa.field("left_run", pa.string(), nullable=False),
+    pa.field("right_run", pa.string(), nullable=False),
+    pa.field("left_outcome", pa.string(), nullable=False),
+    pa.field("right_outcome", pa.string(), nullable=False),
+    pa.field("documents", pa.int64(), nullable=False),
+    pa.field("artifact", pa.string(), nullable=False),  # {stage}/{chunk}/{call}/{name}
+    pa.field("stage", pa.string(), nullable=False),  # planning, training, encoding, finalizing, final
+    pa.field("name", pa.string(), nullable=False),
+    # "as stored", or "up to order": centroids matched one to one, codes relabelled through that match, inverted
+    # lists as sets.
+    pa.field("compared_as", pa.string(), nullable=False),
+    pa.field("presence", pa.string(), nullable=False),  # both, left only, right only, neither
+    pa.field("left_shape", pa.string()),
+    pa.field("right_shape", pa.string()),
+    pa.field("left_dtype", pa.string()),
+    pa.field("right_dtype", pa.string()),
+    pa.field("left_sha256", pa.string()),
+    pa.field("right_sha256", pa.string()),
+    pa.field("exact", pa.bool_()),
+    pa.field("within_tolerance", pa.bool_()),  # allclose, rtol and atol beside it; null for integers
+    pa.field("rtol", pa.float64()),
+    pa.field("atol", pa.float64()),
+    pa.field("within_bitsandbytes_tolerance", pa.bool_()),  # the looser one of the dtype; null for integers
+    pa.field("bitsandbytes_rtol", pa.float64()),
+    pa.field("bitsandbytes_atol", pa.float64()),
+    pa.field("equal_fraction", pa.float64()),
+    pa.field("mean_absolute_difference", pa.float64()),
+    pa.field("max_absolute_difference", pa.float64()),
+    # Representable numbers between the two, the largest of any element; null for integers and other dtypes.
+    pa.field("max_ulp_distance", pa.int64()),
+    pa.field("detail", pa.string()),  # what the verdict does not say, such as how many centroids have a match
+    # equal, equal up to order, within tolerance, within bitsandbytes tolerance, differs, dtype differs,
+    # shape differs, missing, run failed
+    pa.field("verdict", pa.string(), nullable=False),
+]
+
+ARTIFACT_COMPARISON = pa.schema(_ARTIFACT_COLUMNS)
+
+# The experiment torch_versions. "left" and "right" are PyTorch versions, left the one that artifacts come from.
+
+_VERSIONS = [
+    pa.field("left_version", pa.string(), nullable=False),
+    pa.field("right_version", pa.string(), nullable=False),
+]
+
+# One row for each version: its environment, or why there is none, and what decides its arithmetic.
+TORCH_ENVIRONMENTS = pa.schema(
     [
-        pa.field("pair", pa.string(), nullable=False),
-        pa.field("left_run", pa.string(), nullable=False),
-        pa.field("right_run", pa.string(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("environment", pa.string(), nullable=False),
+        pa.field("lock_digest", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),  # built, failed, unsupported
+        pa.field("detail", pa.string()),
+        pa.field("python_version", pa.string()),
+        pa.field("torch_build", pa.string()),  # such as 2.0.1+cu117
+        pa.field("torch_commit", pa.string()),
+        pa.field("cuda_of_build", pa.string()),
+        pa.field("device", pa.string()),
+        pa.field("gpu", pa.string()),
+        pa.field("gpu_capability", pa.string()),
+        pa.field("threads", pa.int64()),  # of torch.get_num_threads
+        pa.field("interop_threads", pa.int64()),
+        pa.field("cpu_capability", pa.string()),  # instruction set that torch chose; null before it said so
+        pa.field("mkl", pa.string()),  # of torch.__config__
+        pa.field("onednn", pa.string()),
+        pa.field("openmp", pa.string()),
+        pa.field("blas", pa.string()),
+        pa.field("cpu_model", pa.string()),
+        pa.field("cpu_flags", pa.string()),  # those of vector instructions, sorted
+        pa.field("glibc", pa.string()),
+        pa.field("transformers_version", pa.string()),
+        pa.field("tokenizers_version", pa.string()),
+        pa.field("numpy_version", pa.string()),
+        pa.field("faiss_version", pa.string()),
+        pa.field("colbert_version", pa.string()),
+    ]
+)
+
+# ARTIFACT_COMPARISON for runs of versions: consecutive versions, a version with itself, and injections.
+TORCH_ARTIFACTS = pa.schema(
+    [
+        *_VERSIONS,
+        pa.field("kind", pa.string(), nullable=False),  # versions, repeat, injection
+        pa.field("injected", pa.string(), nullable=False),  # names joined by " + "; empty but for injections
+        *_ARTIFACT_COLUMNS,
+    ]
+)
+
+# One row for each pair of versions and injection, "" (none) included: what it makes equal.
+TORCH_INJECTIONS = pa.schema(
+    [
+        *_VERSIONS,
+        pa.field("injected", pa.string(), nullable=False),
+        pa.field("artifacts_injected", pa.int64(), nullable=False),
         pa.field("left_outcome", pa.string(), nullable=False),
         pa.field("right_outcome", pa.string(), nullable=False),
-        pa.field("documents", pa.int64(), nullable=False),
-        pa.field("artifact", pa.string(), nullable=False),  # {stage}/{chunk}/{call}/{name}
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("presence", pa.string(), nullable=False),  # both, left only, right only, neither
-        pa.field("left_shape", pa.string()),
-        pa.field("right_shape", pa.string()),
-        pa.field("left_dtype", pa.string()),
-        pa.field("right_dtype", pa.string()),
-        pa.field("left_sha256", pa.string()),
-        pa.field("right_sha256", pa.string()),
-        pa.field("exact", pa.bool_()),
-        pa.field("within_tolerance", pa.bool_()),  # allclose, rtol and atol beside it; null for integers
-        pa.field("rtol", pa.float64()),
-        pa.field("atol", pa.float64()),
+        pa.field("final_artifacts", pa.int64(), nullable=False),
+        pa.field("equal", pa.int64(), nullable=False),  # of them, bit for bit
+        pa.field("equal_up_to_order", pa.int64(), nullable=False),  # of them, those that are equal included
+        pa.field(
+            "differing", pa.string(), nullable=False
+        ),  # final artifacts that are neither, joined by ", "
+        pa.field("intermediate_artifacts", pa.int64(), nullable=False),
+        pa.field("intermediate_equal", pa.int64(), nullable=False),
+        # No injection of fewer artifacts, or a part of these, makes all final artifacts equal.
+        pa.field("smallest", pa.bool_(), nullable=False),
+        # all equal, all equal up to order, some differ, run failed
+        pa.field("verdict", pa.string(), nullable=False),
+    ]
+)
+
+# What was encoded: leads the tables of operators.
+_CASE = [
+    pa.field("case", pa.string(), nullable=False),  # unique: input, precision and shape in words
+    # text, corpus batch, random tokens; index: the steps after encoding
+    pa.field("input", pa.string(), nullable=False),
+    pa.field("content", pa.string(), nullable=False),  # the text, the batch's number, the seed
+    pa.field("precision", pa.string(), nullable=False),  # a setting of operators.precisions
+    pa.field("batch_size", pa.int64()),
+    pa.field("sequence_length", pa.int64()),
+]
+
+# One row for each operator of a case: the left version's inputs given to the right version's operator.
+TORCH_OPERATORS = pa.schema(
+    [
+        *_VERSIONS,  # equal for the noise floor
+        *_CASE,
+        pa.field("position", pa.int64(), nullable=False),  # in the left version's recording, from 0
+        pa.field("module", pa.string(), nullable=False),  # such as bert.encoder.layer.0.attention.self
+        pa.field("operator", pa.string(), nullable=False),  # such as aten.softmax.int; a function by its name
+        pa.field("source", pa.string()),  # file and line of the framework that called it
+        pa.field("shape", pa.string()),  # of the first output
+        pa.field("dtype", pa.string()),
+        pa.field("elements", pa.int64()),  # of all outputs that can be compared
         pa.field("equal_fraction", pa.float64()),
         pa.field("mean_absolute_difference", pa.float64()),
         pa.field("max_absolute_difference", pa.float64()),
-        # equal, within tolerance, differs, dtype differs, shape differs, missing, run failed
+        pa.field("max_ulp_distance", pa.int64()),
+        # equal, differs, shape differs, missing (no such operator there), failed, not replayed (random, in place)
         pa.field("verdict", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+    ]
+)
+
+# One row for each case: the first operator that gave unequal output for equal input.
+TORCH_DIVERGENCE = pa.schema(
+    [
+        *_VERSIONS,
+        *_CASE,
+        pa.field("operators", pa.int64(), nullable=False),  # replayed
+        pa.field("differing", pa.int64(), nullable=False),
+        pa.field(
+            "guilty", pa.string(), nullable=False
+        ),  # distinct operators that differ, in order, joined by ", "
+        pa.field("same_sequence", pa.bool_()),  # both versions call the same operators in the same order
+        pa.field("first_position", pa.int64()),
+        pa.field("first_module", pa.string()),
+        pa.field("first_operator", pa.string()),
+        pa.field("first_mean_absolute_difference", pa.float64()),
+        pa.field("first_max_absolute_difference", pa.float64()),
+        pa.field("first_max_ulp_distance", pa.int64()),
+        # Of what the case makes in each version on its own: embeddings after the last operator.
+        pa.field("final_equal", pa.bool_()),
+        pa.field("verdict", pa.string(), nullable=False),  # equal, diverges, unsupported, failed
+        pa.field("detail", pa.string()),
+    ]
+)
+
+# One row for each module output of a case: what each version makes on its own, differences added up.
+TORCH_LAYERS = pa.schema(
+    [
+        *_VERSIONS,
+        *_CASE,
+        pa.field("position", pa.int64(), nullable=False),  # order of the outputs
+        pa.field("module", pa.string(), nullable=False),  # bert.embeddings, bert.encoder.layer.0, linear, …
+        pa.field("equal_fraction", pa.float64(), nullable=False),
+        pa.field("mean_absolute_difference", pa.float64(), nullable=False),
+        pa.field("max_absolute_difference", pa.float64(), nullable=False),
+        pa.field("max_ulp_distance", pa.int64()),
+    ]
+)
+
+# One row for each pair, comparison and measure: whether search notices.
+TORCH_SEARCH = pa.schema(
+    [
+        *_VERSIONS,
+        # own index: each version searches what it built; index of left, index of right: both search that one
+        pa.field("comparison", pa.string(), nullable=False),
+        pa.field("left_outcome", pa.string(), nullable=False),
+        pa.field("right_outcome", pa.string(), nullable=False),
+        pa.field("measure", pa.string(), nullable=False),  # Recall@10, MRR@10, nDCG@10 (at k)
+        pa.field("queries", pa.int64()),
+        pa.field("left_mean", pa.float64()),
+        pa.field("right_mean", pa.float64()),
+        pa.field("change", pa.float64()),  # right - left
+        pa.field("increased", pa.int64()),  # queries whose value is higher in the right version
+        pa.field("equal", pa.int64()),
+        pa.field("decreased", pa.int64()),
+        pa.field(
+            "p_value", pa.float64()
+        ),  # two-sided, paired sign-flip permutation test; 1 where none differs
+        pa.field("permutations", pa.int64()),
+        pa.field("differing_passages", pa.float64()),  # mean of |left top k Δ right top k| over queries
+        pa.field("same_ranking", pa.float64()),  # part of the queries whose top k is the same, in order
+        # no difference, within chance, beyond chance, search failed
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+    ]
+)
+
+# One row for each query of TORCH_SEARCH.
+TORCH_SEARCH_QUERIES = pa.schema(
+    [
+        *_VERSIONS,
+        pa.field("comparison", pa.string(), nullable=False),
+        pa.field("query_id", pa.string(), nullable=False),
+        pa.field("measure", pa.string(), nullable=False),
+        pa.field("left_value", pa.float64(), nullable=False),
+        pa.field("right_value", pa.float64(), nullable=False),
+        pa.field("differing_passages", pa.int64(), nullable=False),
+    ]
+)
+
+# What was published of a pair of versions beside what was measured here.
+TORCH_PUBLISHED = pa.schema(
+    [
+        pa.field("topic", pa.string(), nullable=False),  # artifacts, injection, search, operator, layers
+        *_VERSIONS,
+        pa.field(
+            "quantity", pa.string(), nullable=False
+        ),  # such as an artifact or Recall@10 change, own index
+        pa.field("published", pa.string(), nullable=False),  # in words or digits as published
+        pa.field("published_value", pa.float64()),
+        pa.field("published_conditions", pa.string(), nullable=False),  # scale, precision, hardware
+        pa.field("ours", pa.string()),  # null where nothing here measured it
+        pa.field("our_value", pa.float64()),
+        pa.field("our_conditions", pa.string()),
+        pa.field("agrees", pa.bool_()),  # null where there is nothing to compare
     ]
 )
 
@@ -317,6 +531,16 @@ TABLES = {
     "memory_comparison": MEMORY_COMPARISON,
     "artifact_comparison": ARTIFACT_COMPARISON,
     "published_encode_seconds": PUBLISHED_ENCODE_SECONDS,
+    "torch_runs": RUNS,
+    "torch_environments": TORCH_ENVIRONMENTS,
+    "torch_artifacts": TORCH_ARTIFACTS,
+    "torch_injections": TORCH_INJECTIONS,
+    "torch_operators": TORCH_OPERATORS,
+    "torch_divergence": TORCH_DIVERGENCE,
+    "torch_layers": TORCH_LAYERS,
+    "torch_search": TORCH_SEARCH,
+    "torch_search_queries": TORCH_SEARCH_QUERIES,
+    "torch_published": TORCH_PUBLISHED,
 }
 
 
