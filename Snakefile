@@ -3,6 +3,8 @@
 # target            makes
 # all (default)     the full figure set of the configuration in use: figures, tables, results/report.html
 # index_memory      the same for the experiment index_memory alone
+# torch_versions    results/torch_versions.html: which artifacts of an index change between PyTorch versions, which
+#                   operator first, and whether search notices (docs/torch_versions.md)
 # figures           results/figures/*.svg, *.html, *.csv
 # tables            results/tables/*.parquet
 # index_runs        results/index_runs/{system}/{size}/{profiler}/{repeat}/ (the measured runs, no analysis)
@@ -56,6 +58,18 @@ include: "rules/figures.smk"
 include: "rules/report.smk"
 include: "rules/trends.smk"
 include: "rules/doctor.smk"
+
+
+if not ARCHIVE:
+
+    include: "rules/torch_common.smk"
+    include: "rules/torch_versions.smk"
+    include: "rules/torch_tables.smk"
+
+    rule torch_versions:
+        input:
+            rules.report_torch_versions.output.page,
+        localrule: True
 
 
 rule index_memory:

@@ -4,7 +4,7 @@
 rule dump_artifacts:
     input:
         script=unless_gone(SCRIPTS / "dump_artifacts.py", "indexes"),
-        library=unless_gone(library("run_record.py", "artifacts/dump.py"), "indexes"),
+        library=unless_gone(DUMP_FILES, "indexes"),
         run=f"{RUN}/run.json",
         index=f"{RUN}/index",
     output:
@@ -22,7 +22,8 @@ rule dump_artifacts:
         runtime=30,
     params:
         directory=lambda wildcards, input: os.path.dirname(input.run),
+        inside="",
     message:
         "Dumping the artifacts of {params.directory}"
     shell:
-        "python {input.script} {params.directory} --output {output}/manifest.json > {log} 2>&1"
+        "python {params.inside} {input.script} {params.directory} --output {output}/manifest.json > {log} 2>&1"

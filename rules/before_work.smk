@@ -26,9 +26,24 @@ def has_slice(documents):
     return os.path.exists(f"results/slices/{CORPUS}/{documents}.parquet")
 
 
+def environments_to_make():
+    """The locks of the environments that this start builds by a rule of its own."""
+    if workflow.remote_exec or workflow.dag is None:
+        return []
+    return [
+        Path(job.params.specification)
+        for job in workflow.dag.needrun_jobs(exclude_finished=False)
+        if job.rule.name == "make_environment"
+    ]
+
+
 def announce_work():
     """Say what is about to be measured, and refuse what the disk cannot hold."""
     try:
+        for line in estimate.environments_announcement(
+            environments_to_make(), estimate.free_mib(Path("."))
+        ):
+            logger.info(line)
         for line in estimate.announcement(
             PROGRESS.expected(have=has_slice),
             Path(RESULTS),

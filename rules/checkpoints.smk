@@ -13,7 +13,7 @@ rule make_checkpoint:
     wildcard_constraints:
         checkpoint=to_make(
             f"(?:{checkpoints_from('synthetic', 'local')})",
-            [CHECKPOINT],
+            list(CHECKPOINTS),
             "results/checkpoints/{}",
         ),
     conda:
@@ -43,7 +43,9 @@ rule fetch_checkpoint:
         "results/benchmarks/fetch_checkpoint/{checkpoint}.tsv"
     wildcard_constraints:
         checkpoint=to_make(
-            f"(?:{checkpoints_from('hub')})", [CHECKPOINT], "results/checkpoints/{}"
+            f"(?:{checkpoints_from('hub')})",
+            list(CHECKPOINTS),
+            "results/checkpoints/{}",
         ),
     # Nodes of a cluster often have no network.
     localrule: True

@@ -18,11 +18,11 @@ ENVIRONMENTS = HOME / "envs"
 
 sys.path.insert(0, str(SCRIPTS.resolve()))
 
-from indexscope.figures.catalog import FIGURES, PUBLISHED_FIGURES
+from indexscope.figures.catalog import FIGURES, PUBLISHED_FIGURES, TORCH_FIGURES
 from indexscope.run_record import InputError
 
 try:
-    from indexscope import archive, cells, environments
+    from indexscope import archive, cells, environments, version_runs
     from indexscope import config as configuration
 except InputError as error:  # of an adapter, which is looked at as it is imported
     raise WorkflowError(str(error)) from None
@@ -95,6 +95,23 @@ try:
         )
         for name in SETTINGS.index_memory.systems
     }
+    # The runs of torch_versions; an experiment of its own, with environments that only its target builds.
+    TORCH = version_runs.Matrix(
+        SETTINGS,
+        {
+            version: environments.lock_digest(
+                ENVIRONMENTS / f"{version_runs.environment_of(version)}.yaml"
+            )
+            for version in SETTINGS.torch_versions.versions
+        },
+        DEVICE,
+    )
+    TORCH_CORPUS = configuration.addressed(
+        SETTINGS, "corpora", SETTINGS.torch_versions.corpus
+    )
+    TORCH_CHECKPOINT = configuration.addressed(
+        SETTINGS, "checkpoints", SETTINGS.torch_versions.checkpoint
+    )
     # Metadata of the tables; in the environment for the same reason as the commit.
     os.environ.update(
         INDEXSCOPE_CAMPAIGN=SETTINGS.campaign or "",
@@ -122,8 +139,14 @@ RESULTS = f"results/campaigns/{SETTINGS.campaign}" if SETTINGS.campaign else "re
 if ARCHIVE:
     RESULTS = f"results/archives/{ARCHIVE.folder(Path(SETTINGS.archive))}"
 # The corpora and checkpoints in use, by their names on disk.
-CORPORA = {CORPUS: SETTINGS.corpora[SETTINGS.index_memory.corpus]}
-CHECKPOINTS = {CHECKPOINT: SETTINGS.checkpoints[SETTINGS.index_memory.checkpoint]}
+CORPORA = {
+    CORPUS: SETTINGS.corpora[SETTINGS.index_memory.corpus],
+    TORCH_CORPUS: SETTINGS.corpora[SETTINGS.torch_versions.corpus],
+}
+CHECKPOINTS = {
+    CHECKPOINT: SETTINGS.checkpoints[SETTINGS.index_memory.checkpoint],
+    TORCH_CHECKPOINT: SETTINGS.checkpoints[SETTINGS.torch_versions.checkpoint],
+}
 # Those of the corpora that are downloaded, by the name of what is: a change of what is read of it fetches nothing.
 DATASETS = {
     f"{name[:-9]}-{configuration.digest(settings.fetched())}": settings
@@ -162,6 +185,8 @@ if ARCHIVE:
 
 def cell_of(wildcards):
     """The cell whose run directory the wildcards name."""
+    if wildcards.system in TORCH.cells:
+        return TORCH.cells[wildcards.system].cell
     return CELLS[wildcards.system.rpartition("-")[0]]
 
 
@@ -210,7 +235,8 @@ def figure_files(name=None):
 
 
 def figure_tables(name):
-    return [f"{RESULTS}/tables/{table}.parquet" for table in FIGURES[name].tables]
+    tables = {**FIGURES, **TORCH_FIGURES}[name].tables
+    return [f"{RESULTS}/tables/{table}.parquet" for table in tables]
 
 
 def figure_code(name):
@@ -221,6 +247,9 @@ def figure_code(name):
         "figures/common.py",
         "figures/files.py",
         "figures/functions.py",
+        # What several figures of one experiment share.
+        *(["figures/torch_common.py"] if name in TORCH_FIGURES else []),
+        "figures/artifact_comparison.py",
         f"figures/{name}.py",
     )
 
@@ -240,10 +269,17 @@ def to_make(form, values, *paths):
     return f"(?!(?:{'|'.join(made)})(?![0-9A-Za-z_-])){form}" if made else form
 
 
-SIZES = sorted({run[1] for run in RUNS})
+# CORPUS/DOCUMENTS
+SLICES = sorted(
+    {
+        *(f"{CORPUS}/{run[1]}" for run in RUNS),
+        f"{TORCH_CORPUS}/{SETTINGS.torch_versions.documents}",
+    }
+)
+# CORPUS/DOCUMENTS-TOKENS
 SPLITS = sorted(
     {
-        f"{run[1]}-{split_to}"
+        f"{CORPUS}/{run[1]}-{split_to}"
         for run in RUNS
         for split_to in [SETTINGS.systems[run[0]].split_to]
         if split_to
@@ -260,10 +296,10 @@ def collection_of(wildcards):
     return f"results/passages/{CORPUS}/{wildcards.documents}-{split_to}.jsonl"
 
 
-def dataset_of(wildcards):
+def dataset_of(corpus):
     """The manifest of the download that a corpus is read from; nothing where it needs none."""
     for name, settings in DATASETS.items():
-        if settings is CORPORA[wildcards.corpus]:
+        if settings is CORPORA[corpus]:
             return f"results/datasets/{name}/manifest.json"
     return []
 
@@ -401,3 +437,29 @@ def published_figure_files():
 
 
 CONFIGURATION = f"{RESULTS}/configuration.yaml"
+
+
+# All that writes a page; read as a whole, because each part may be on each page.
+REPORT_CODE = library(
+    "schemas.py",
+    "run_record.py",
+    "analysis/search_comparison.py",
+    *(
+        str(path.relative_to(LIBRARY))
+        for folder in ("report", "figures")
+        for path in sorted((LIBRARY / folder).iterdir())
+        if path.is_file()
+    ),
+)
+
+
+# What dumps the artifacts of an index, and what compares dumps.
+DUMP_FILES = library(
+    "run_record.py", "measure/records.py", "artifacts/capture.py", "artifacts/dump.py"
+)
+COMPARISON_FILES = DUMP_FILES + library(
+    "schemas.py",
+    "artifacts/compare.py",
+    "artifacts/distances.py",
+    "artifacts/order.py",
+)

@@ -34,20 +34,21 @@ rule fetch_dataset:
 rule slice_dataset:
     input:
         script=SCRIPTS / "slice_dataset.py",
-        dataset=lambda wildcards: ancient(dataset_of(wildcards)),
+        dataset=lambda wildcards: ancient(dataset_of(os.path.dirname(wildcards.slice))),
     output:
-        parquet="results/slices/{corpus}/{documents}.parquet",
-        jsonl="results/slices/{corpus}/{documents}.jsonl",
+        parquet="results/slices/{slice}.parquet",
+        jsonl="results/slices/{slice}.jsonl",
     log:
-        "results/logs/slice_dataset/{corpus}/{documents}.log",
+        "results/logs/slice_dataset/{slice}.log",
     benchmark:
-        "results/benchmarks/slice_dataset/{corpus}/{documents}.tsv"
+        "results/benchmarks/slice_dataset/{slice}.tsv"
     wildcard_constraints:
-        documents=to_make(
-            "[0-9]+",
-            SIZES,
-            f"results/slices/{CORPUS}/{{}}.parquet",
-            f"results/slices/{CORPUS}/{{}}.jsonl",
+        # CORPUS/DOCUMENTS
+        slice=to_make(
+            "[^/]+/[0-9]+",
+            SLICES,
+            "results/slices/{}.parquet",
+            "results/slices/{}.jsonl",
         ),
     conda:
         "../envs/corpora.yaml"
@@ -57,32 +58,35 @@ rule slice_dataset:
         mem_mb=1000,
         runtime=60,
     params:
-        corpus=lambda wildcards: CORPORA[wildcards.corpus].model_dump_json(),
+        corpus=lambda wildcards: CORPORA[
+            os.path.dirname(wildcards.slice)
+        ].model_dump_json(),
+        documents=lambda wildcards: os.path.basename(wildcards.slice),
         dataset=lambda wildcards, input: (
             f"--dataset {os.path.dirname(input.dataset)}" if input.dataset else ""
         ),
     message:
-        "Slicing the first {wildcards.documents} documents of {wildcards.corpus}"
+        "Slicing the first {params.documents} documents: {wildcards.slice}"
     shell:
-        "python {input.script} --corpus {params.corpus:q} {params.dataset} --documents {wildcards.documents}"
+        "python {input.script} --corpus {params.corpus:q} {params.dataset} --documents {params.documents}"
         " --output {output.parquet} > {log} 2>&1"
 
 
 rule split_documents:
     input:
         script=SCRIPTS / "split_documents.py",
-        collection=lambda wildcards: "results/slices/{}/{}.jsonl".format(
-            wildcards.corpus, wildcards.split.split("-")[0]
+        collection=lambda wildcards: "results/slices/{}.jsonl".format(
+            wildcards.split.rpartition("-")[0]
         ),
     output:
-        "results/passages/{corpus}/{split}.jsonl",
+        "results/passages/{split}.jsonl",
     log:
-        "results/logs/split_documents/{corpus}/{split}.log",
+        "results/logs/split_documents/{split}.log",
     benchmark:
-        "results/benchmarks/split_documents/{corpus}/{split}.tsv"
+        "results/benchmarks/split_documents/{split}.tsv"
     wildcard_constraints:
-        # DOCUMENTS-TOKENS
-        split=to_make("[0-9]+-[0-9]+", SPLITS, f"results/passages/{CORPUS}/{{}}.jsonl"),
+        # CORPUS/DOCUMENTS-TOKENS
+        split=to_make("[^/]+/[0-9]+-[0-9]+", SPLITS, "results/passages/{}.jsonl"),
     conda:
         "../envs/ragatouille.yaml"
     threads: 1
@@ -91,8 +95,8 @@ rule split_documents:
         mem_mb=4000,
         runtime=120,
     params:
-        tokens=lambda wildcards: wildcards.split.split("-")[1],
+        tokens=lambda wildcards: wildcards.split.rpartition("-")[2],
     message:
-        "Splitting documents of {wildcards.corpus} as RAGatouille splits them: {wildcards.split}"
+        "Splitting documents as RAGatouille splits them: {wildcards.split}"
     shell:
         "python {input.script} {input.collection} --tokens {params.tokens} --output {output} > {log} 2>&1"

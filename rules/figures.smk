@@ -1,7 +1,7 @@
 # Figures: read tables only; each is an SVG, a self-contained HTML page and the CSV behind it.
 
 # One rule for each figure of the catalog: plot_memory_over_time, plot_memory_by_function, …
-for figure in FIGURES:
+for figure, ENTRY in {**FIGURES, **TORCH_FIGURES}.items():
 
     rule:
         name:
@@ -15,7 +15,7 @@ for figure in FIGURES:
             svg=report(
                 f"{RESULTS}/figures/{figure}.svg",
                 caption="captions/figure.rst",
-                category=FIGURES[figure].category,
+                category=ENTRY.category,
                 labels={"figure": figure.replace("_", " ")},
             ),
             html=f"{RESULTS}/figures/{figure}.html",
@@ -35,7 +35,7 @@ for figure in FIGURES:
             figure=figure,
             tables=lambda wildcards, input: os.path.dirname(input.tables[0]),
             output=lambda wildcards, output: os.path.splitext(output.svg)[0],
-            caption=FIGURES[figure].caption,
+            caption=ENTRY.caption,
         message:
             "Drawing {params.figure}"
         shell:

@@ -13,7 +13,7 @@ rule resolve_cell:
     wildcard_constraints:
         system=to_make(
             "[a-z][a-z0-9_]*-[0-9a-f]{8}",
-            [cell.path_name for cell in CELLS.values()],
+            [*(cell.path_name for cell in CELLS.values()), *TORCH.cells],
             "results/cells/{}.json",
         ),
     conda:
@@ -58,11 +58,12 @@ rule compile_extensions:
         runtime=30,
     params:
         of=lambda wildcards: wildcards.extensions.split("-")[0],
-        device=lambda wildcards: wildcards.extensions.split("-")[3],
+        device=lambda wildcards: wildcards.extensions.rpartition("-")[2],
+        inside="",
     message:
         "Compiling the extensions {wildcards.extensions}"
     shell:
-        "python {input.script} --of {params.of} --device {params.device} --output {output} > {log} 2>&1"
+        "python {params.inside} {input.script} --of {params.of} --device {params.device} --output {output} > {log} 2>&1"
 
 
 rule index_collection:
@@ -104,10 +105,14 @@ rule index_collection:
             if input.extensions
             else ""
         ),
+        profiler=lambda wildcards: wildcards.profiler,
+        # What another experiment's runs have beside: where they run, and what they are given.
+        inside="",
+        given="",
     message:
         "Run {PROGRESS:{wildcards.system}/{wildcards.documents}/{wildcards.profiler}/{wildcards.repeat}}"
     shell:
-        "python {input.script} --cell {input.cell} --collection {input.collection}"
-        " --checkpoint {input.checkpoint} {params.extensions}"
-        " --documents {wildcards.documents} --profiler {wildcards.profiler} --repeat {wildcards.repeat}"
+        "python {params.inside} {input.script} --cell {input.cell} --collection {input.collection}"
+        " --checkpoint {input.checkpoint} {params.extensions} {params.given}"
+        " --documents {wildcards.documents} --profiler {params.profiler} --repeat {wildcards.repeat}"
         " --threads {threads} --output {params.directory} > {log} 2>&1"

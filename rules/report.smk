@@ -4,16 +4,7 @@
 rule report:
     input:
         script=SCRIPTS / "report.py",
-        library=library(
-            "schemas.py",
-            "run_record.py",
-            *(
-                str(path.relative_to(LIBRARY))
-                for folder in ("report", "figures")
-                for path in sorted((LIBRARY / folder).iterdir())
-                if path.is_file()
-            ),
-        ),
+        library=REPORT_CODE,
         tables=[f"{RESULTS}/tables/{table}.parquet" for table in TABLES],
         figures=figure_files(),
     output:
@@ -40,8 +31,9 @@ rule report:
         settings=SETTINGS.model_dump_json(),
         tables=lambda wildcards, input: os.path.dirname(input.tables[0]),
         figures=lambda wildcards, input: os.path.dirname(input.figures[0]),
+        experiment="index_memory",
     message:
         "Writing the report: {output.page}"
     shell:
-        "python {input.script} --tables {params.tables} --figures {params.figures}"
+        "python {input.script} --experiment {params.experiment} --tables {params.tables} --figures {params.figures}"
         " --configuration {params.configuration} --output {output.page} > {log} 2>&1"

@@ -187,16 +187,7 @@ PAIRS = [
 rule compare_artifacts:
     input:
         script=unless_gone(SCRIPTS / "compare_artifacts.py", "indexes", "dumps"),
-        library=unless_gone(
-            library(
-                "schemas.py",
-                "run_record.py",
-                "artifacts/compare.py",
-                "artifacts/dump.py",
-            ),
-            "indexes",
-            "dumps",
-        ),
+        library=unless_gone(COMPARISON_FILES, "indexes", "dumps"),
         manifests=sorted(
             {f"{pair[side]}/artifacts" for pair in PAIRS for side in ("left", "right")}
         ),

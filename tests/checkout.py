@@ -11,6 +11,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 # Built environments are kept in the checkout, as `snakemake` itself keeps them.
 ENVIRONMENTS = REPOSITORY / ".snakemake" / "conda"
+# Those of PyTorch versions are results (one that cannot be built is one); the copies share them too.
+VERSION_ENVIRONMENTS = REPOSITORY / ".snakemake" / "environments_of_tests"
 
 
 class Checkout:
@@ -28,6 +30,9 @@ class Checkout:
                 target = path / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(REPOSITORY / name, target)
+
+        VERSION_ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+        (path / "results" / "environments").symlink_to(VERSION_ENVIRONMENTS)
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run Snakemake to its end; what it printed is in stdout."""

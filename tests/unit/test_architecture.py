@@ -17,8 +17,9 @@ LIBRARY = SCRIPTS / "indexscope"
 LAYERS = [
     {"report"},
     {"figures"},
-    {"analysis", "artifacts"},
-    {"doctor", "estimate"},
+    {"analysis"},
+    {"artifacts"},
+    {"doctor", "estimate", "version_runs"},
     {"cells", "checkpoints", "environments"},
     {"corpora"},
     {"measure"},

@@ -6,22 +6,40 @@ import hashlib
 import json
 import struct
 import sys
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import compare_artifacts as program
+import compare_torch_artifacts as torch_program
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from indexscope.artifacts import dump
-from indexscope.artifacts.compare import Pair, Tolerance, compare_pair, difference, read_pairs
+from indexscope.artifacts.compare import (
+    Pair,
+    Tolerance,
+    Tolerances,
+    compare_pair,
+    difference,
+    read_comparisons,
+    read_pairs,
+)
 from indexscope.artifacts.dump import content_hash, dump_artifacts, read_manifest, strip_ivf_padding
 from indexscope.run_record import InputError
 from safetensors import safe_open
 
 DIM, NBITS, PARTITIONS = 8, 2, 4
+# Powers of two, so that a difference can lie exactly at them.
+TOLERANCES = Tolerances(
+    bitsandbytes={
+        "float16": Tolerance(rtol=2**-8, atol=2**-12),
+        "float32": Tolerance(rtol=2**-16, atol=2**-20),
+        "bfloat16": Tolerance(rtol=2**-6, atol=2**-10),
+    }
+)
 
 
 def index_tensors() -> dict[str, list[np.ndarray]]:
@@ -92,7 +110,9 @@ def dumped(
 
 
 def compared(left: Path, right: Path) -> dict[str, dict[str, Any]]:
-    return {row["artifact"]: row for row in compare_pair(Pair("pair", left, right), Tolerance())}
+    """The rows "as stored" by artifact; those up to order are in test_artifact_order.py."""
+    rows = compare_pair(Pair("pair", left, right), TOLERANCES)
+    return {row["artifact"]: row for row in rows if row["compared_as"] == "as stored"}
 
 
 # Hashes
@@ -261,7 +281,7 @@ def test_planted_differences_are_measured() -> None:
     left = np.zeros(1000, np.float32)
     right = left.copy()
     right[[3, 900]] = [0.5, -1.5]
-    found = difference(left, right, Tolerance())
+    found = difference(left, right, Tolerances())
     assert found.equal_fraction == 0.998
     assert found.mean_absolute_difference == 0.002
     assert found.max_absolute_difference == 1.5
@@ -271,35 +291,107 @@ def test_planted_differences_are_measured() -> None:
 def test_differences_are_the_same_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(1)
     left, right = random.integers(0, 9, (2, 1001))
-    whole = difference(left, right, Tolerance())
-    monkeypatch.setattr("indexscope.artifacts.compare._BLOCK", 10)
-    assert difference(left, right, Tolerance()) == whole
+    whole = difference(left, right, Tolerances())
+    monkeypatch.setattr("indexscope.artifacts.compare.BLOCK", 10)
+    assert difference(left, right, Tolerances()) == whole
     assert whole.within_tolerance is None
     assert whole.mean_absolute_difference == pytest.approx(np.abs(left - right).mean())
 
 
 def test_the_tolerance_is_numpys() -> None:
     left, right = np.array([1.0, 1e-9]), np.array([1.0 + 9e-6, 0.0])
-    assert difference(left, right, Tolerance()).within_tolerance
-    assert not difference(left, right, Tolerance(rtol=1e-6)).within_tolerance
-    assert not difference(left, right, Tolerance(atol=1e-10)).within_tolerance
+    assert difference(left, right, Tolerances()).within_tolerance
+    assert not difference(left, right, Tolerances(Tolerance(rtol=1e-6))).within_tolerance
+    assert not difference(left, right, Tolerances(Tolerance(atol=1e-10))).within_tolerance
     with pytest.raises(InputError, match=r"rtol: -1\.0 is no tolerance"):
         Tolerance(rtol=-1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_difference_exactly_at_the_tolerance_is_within_it(dtype: str) -> None:
+    rtol = atol = 2**-8
+    for near, right, tolerance in [
+        (1 + 2**-8, 1.0, Tolerance(rtol=rtol, atol=0)),
+        (-1 - 2**-8, -1.0, Tolerance(rtol=rtol, atol=0)),
+        (2**-8, 0.0, Tolerance(rtol=0, atol=atol)),
+        (1 + 2**-7, 1.0, Tolerance(rtol=rtol, atol=atol)),
+    ]:
+        at = np.array([near], dtype)
+        beyond = np.nextafter(at, at * 2)
+        reference = np.array([right], dtype)
+        for tolerances, field in [
+            (Tolerances(tolerance), "within_tolerance"),
+            (Tolerances(bitsandbytes={dtype: tolerance}), "within_bitsandbytes_tolerance"),
+        ]:
+            assert getattr(difference(at, reference, tolerances), field) is True
+            assert getattr(difference(beyond, reference, tolerances), field) is False
+
+
+def test_the_bitsandbytes_tolerance_is_that_of_the_dtype() -> None:
+    tolerances = Tolerances(bitsandbytes={"float16": Tolerance(rtol=0, atol=0.5)})
+    for dtype, expected in [("float16", True), ("float32", None), ("float64", None), ("int32", None)]:
+        left, right = np.array([4], dtype), np.array([4.5 if "float" in dtype else 5], dtype)
+        assert difference(left, right, tolerances).within_bitsandbytes_tolerance is expected
+    mixed = difference(np.zeros(1, np.float16), np.zeros(1, np.float32), tolerances)
+    assert (mixed.within_tolerance, mixed.within_bitsandbytes_tolerance) == (True, None)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_distance_in_ulp_counts_representable_numbers(dtype: str) -> None:
+    tiny = np.nextafter(np.array(0, dtype), np.array(1, dtype))
+    top = np.finfo(dtype).max
+    for left, right, ulps in [
+        (1.0, np.nextafter(np.array(1, dtype), np.array(2, dtype)), 1),
+        (1.0, np.nextafter(np.array(1, dtype), np.array(0, dtype)), 1),
+        (-2.0, np.nextafter(np.array(-2, dtype), np.array(-4, dtype)), 1),
+        (0.0, -0.0, 0),
+        (0.0, tiny, 1),
+        (-tiny, tiny, 2),  # zero lies between
+        (top, np.inf, 1),
+        (np.nan, np.nan, 0),
+        (np.nan, 1.0, None),
+    ]:
+        x, y = np.zeros((2, 50), dtype)
+        x[7], y[7] = left, right
+        assert difference(x, y, TOLERANCES).max_ulp_distance == ulps
+        assert difference(y, x, TOLERANCES).max_ulp_distance == ulps
+    assert difference(np.zeros(3, dtype), np.zeros(3), TOLERANCES).max_ulp_distance == (
+        0 if dtype == "float64" else None  # other dtypes
+    )
+    assert difference(np.zeros(3, int), np.ones(3, int), TOLERANCES).max_ulp_distance is None
+
+
+def test_the_largest_distance_in_ulp_fits_its_column() -> None:
+    large = np.array([np.finfo(np.float64).max / 2])
+    assert difference(-large, large, TOLERANCES).max_ulp_distance == 2**63 - 1
+
+
+def test_an_infinity_is_near_itself_only() -> None:
+    inf = np.array([np.inf], np.float32)
+    wide = Tolerances(Tolerance(rtol=0.5, atol=9.0))
+    assert difference(inf, inf.copy(), wide).within_tolerance is True
+    for left, right in [(inf, -inf), (inf, np.ones(1, np.float32)), (np.ones(1, np.float32), inf)]:
+        assert difference(left, right, wide).within_tolerance is False
+
+
+def test_integers_that_float64_cannot_tell_apart_are_not_equal() -> None:
+    left = np.array([2**60, 5])
+    assert difference(left, left + np.array([1, 0]), TOLERANCES).equal_fraction == 0.5
 
 
 def test_nan_equals_nan_and_is_infinitely_far_from_a_number() -> None:
     nan, inf = np.nan, np.inf
     left = np.array([nan, inf, 1.0], np.float32)
-    assert difference(left, left.astype(np.float64), Tolerance()).equal_fraction == 1.0
-    found = difference(left, np.array([2.0, inf, 1.0], np.float32), Tolerance())
+    assert difference(left, left.astype(np.float64), Tolerances()).equal_fraction == 1.0
+    found = difference(left, np.array([2.0, inf, 1.0], np.float32), Tolerances())
     assert found.equal_fraction == pytest.approx(2 / 3)
     assert (found.mean_absolute_difference, found.max_absolute_difference) == (inf, inf)
     assert found.within_tolerance is False
-    assert difference(left, np.array([nan, -inf, 1.0]), Tolerance()).max_absolute_difference == inf
+    assert difference(left, np.array([nan, -inf, 1.0]), Tolerances()).max_absolute_difference == inf
 
 
 def test_empty_arrays_do_not_differ() -> None:
-    found = difference(np.zeros(0, np.float32), np.zeros(0, np.float64), Tolerance())
+    found = difference(np.zeros(0, np.float32), np.zeros(0, np.float64), Tolerances())
     assert (found.equal_fraction, found.max_absolute_difference) == (1.0, 0.0)
 
 
@@ -319,6 +411,7 @@ def test_equal_runs_are_equal_without_reading_tensors(tmp_path: Path) -> None:
     assert rows["final/0/0/codes"]["within_tolerance"] is None
     assert "rtol" not in rows["final/0/0/codes"]
     assert rows["final/0/0/codes"]["right_run"] == "colbert-0a1b2c3d/5/none/1"
+    assert len(list(compare_pair(Pair("pair", left, right), TOLERANCES))) == 12  # and none up to order
 
 
 def test_planted_differences_get_their_verdicts(tmp_path: Path) -> None:
@@ -390,6 +483,111 @@ def test_a_damaged_dump_is_refused(tmp_path: Path) -> None:
         compared(left, right)
 
 
+def with_dumps(run: Path, tensors: Mapping[str, np.ndarray], dtype: str | None = None) -> Path:
+    """Add what was dumped while the index was made, as a manifest lists it: key → tensor.
+
+    Args:
+        dtype: in place of the tensors' own, bfloat16 for tensors of its bits.
+    """
+    dumps = run / "dumps"
+    dumps.mkdir()
+    path = run / "artifacts" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for number, (key, tensor) in enumerate(tensors.items()):
+        name = f"{number}.safetensors"
+        kinds = {"float16": "F16", "float32": "F32", "int32": "I32", "int64": "I64"}
+        header = json.dumps(
+            {
+                key: {
+                    "dtype": "BF16" if dtype == "bfloat16" else kinds[tensor.dtype.name],
+                    "shape": tensor.shape,
+                    "data_offsets": [0, tensor.nbytes],
+                }
+            }
+        ).encode()
+        (dumps / name).write_bytes(struct.pack("<Q", len(header)) + header + tensor.tobytes())
+        stage, chunk, call, artifact = key.split("/")
+        manifest["artifacts"].append(
+            {
+                "stage": stage,
+                "chunk": chunk,
+                "call": int(call),
+                "name": artifact,
+                "shape": tensor.shape,
+                "dtype": dtype or tensor.dtype.name,
+                "sha256": content_hash(tensor),
+                "source_file": "dumps",
+                "tensor_file": f"../dumps/{name}",
+            }
+        )
+    path.write_text(json.dumps(manifest))
+    return run
+
+
+def test_dumps_of_a_run_are_compared_beside_the_final_artifacts(tmp_path: Path) -> None:
+    embs = np.linspace(-1, 1, 96, dtype=np.float16).reshape(12, 8)
+    near = embs.copy()
+    near[3, 4] = np.nextafter(near[3, 4], np.float16(2))
+    key = "encoding/0/1/embs"
+    left = with_dumps(dumped(tmp_path / "left"), {"encoding/0/0/embs": embs, key: embs})
+    right = with_dumps(dumped(tmp_path / "right"), {"encoding/0/0/embs": embs, key: near})
+    rows = compared(left, right)
+    assert [row["stage"] for row in rows.values()] == ["final"] * 12 + ["encoding"] * 2
+    assert rows["encoding/0/0/embs"]["verdict"] == "equal"
+    row = rows[key]
+    assert (row["verdict"], row["max_ulp_distance"]) == ("within bitsandbytes tolerance", 1)
+    assert (row["within_tolerance"], row["within_bitsandbytes_tolerance"]) == (False, True)
+    assert (row["bitsandbytes_rtol"], row["bitsandbytes_atol"]) == (2**-8, 2**-12)
+    assert row["equal_fraction"] == 95 / 96
+
+
+def test_bfloat16_is_compared_by_its_values(tmp_path: Path) -> None:
+    bits = np.array([0x3F80, 0x4000, 0x8000, 0x7FC0], np.uint16)  # 1, 2, -0, NaN
+    key = "encoding/0/0/embs"
+    left = with_dumps(dumped(tmp_path / "left"), {key: bits}, "bfloat16")
+    for name, changed, expected in [
+        ("ulp", [0x3F81, 0x4000, 0x8000, 0x7FC0], (2**-7, 1, "within bitsandbytes tolerance", None)),
+        ("zero", [0x3F80, 0x4000, 0x0000, 0x7FC0], (0.0, 0, "within tolerance", "equal values, other bits")),
+        (
+            "nan",
+            [0x3F80, 0x4000, 0x8000, 0x3F80],
+            (np.inf, None, "differs", "a NaN against a number in 1 el"),
+        ),
+    ]:
+        right = with_dumps(dumped(tmp_path / name), {key: np.array(changed, np.uint16)}, "bfloat16")
+        row = compared(left, right)[key]
+        found = (row["max_absolute_difference"], row["max_ulp_distance"], row["verdict"])
+        assert found == expected[:3]
+        assert (row["detail"] or "").startswith(expected[3] or "")
+        assert bool(row["detail"]) == bool(expected[3])
+
+
+def test_memory_does_not_grow_with_the_tensor(tmp_path: Path) -> None:
+    size = 24 * 2**20  # elements: 96 MiB a side
+    tensor = np.zeros(size, np.float32)
+    left = with_dumps(dumped(tmp_path / "left"), {"encoding/0/0/embs": tensor})
+    tensor[5 :: 2**20] = 1e-6  # some in each block
+    right = with_dumps(dumped(tmp_path / "right"), {"encoding/0/0/embs": tensor})
+    del tensor
+    tracemalloc.start()
+    row = compared(left, right)["encoding/0/0/embs"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert row["equal_fraction"] == 1 - 24 / size
+    assert peak < 40 * 2**20
+
+
+def test_an_artifact_that_was_given_says_so(tmp_path: Path) -> None:
+    embs = {"encoding/0/0/embs": np.zeros((2, 8), np.float16)}
+    left, right = with_dumps(dumped(tmp_path / "left"), embs), with_dumps(dumped(tmp_path / "right"), embs)
+    path = right / "artifacts" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["artifacts"][-1]["injected"] = True
+    path.write_text(json.dumps(manifest))
+    row = compared(left, right)["encoding/0/0/embs"]
+    assert (row["verdict"], row["detail"]) == ("equal", "given to the right run, which did not compute it")
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -431,9 +629,77 @@ def test_the_program_writes_the_table_or_one_sentence(
     monkeypatch.setattr("sys.argv", ["compare_artifacts.py", "--pairs", str(pairs), "--output", str(output)])
     program.main()
     rows = pq.read_table(output).to_pylist()
-    assert [row["artifact"] for row in rows if row["verdict"] == "differs"] == ["final/0/0/codes"]
+    assert [(row["artifact"], row["compared_as"]) for row in rows if row["verdict"] == "differs"] == [
+        ("final/0/0/codes", "as stored"),
+        ("final/0/0/codes", "up to order"),
+    ]
     output.unlink()
     (right / "artifacts" / "manifest.json").unlink()
     with pytest.raises(SystemExit, match=r"manifest.json is missing: run dump_artifacts.py"):
         program.main()
     assert not output.exists()
+
+
+COMPARISON = {
+    "left_version": "2.0.1",
+    "right_version": "2.1.0",
+    "kind": "versions",
+    "injected": [],
+    "pair": "2.0.1 | 2.1.0",
+    "left": "a",
+    "right": "b",
+}
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        ([{**COMPARISON, "left": None}], r"comparisons\[0\]: give the texts left_version"),
+        ([{**COMPARISON, "injected": "embs"}], r"comparisons\[0\]: give the texts left_version"),
+        ([{**COMPARISON, "kind": "versio"}], r"\[0\].kind: 'versio' is not versions, repeat or injection"),
+        ([{**COMPARISON, "injected": ["embs"]}], r"\[0\].injected: give names for the kind injection"),
+        ([{**COMPARISON, "kind": "injection"}], r"\[0\].injected: give names for the kind injection"),
+        ([COMPARISON, COMPARISON], r"\[1\]: .* is there twice"),
+        ([3], r"\[0\]: give the texts"),
+    ],
+)
+def test_bad_comparisons_are_refused(entries: list[Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        read_comparisons(json.dumps(entries))
+
+
+def test_the_program_for_versions_writes_missing_and_failed_runs_as_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = index_tensors()
+    tensors["avg_residual.pt"] = [np.array(0.25 + 2**-22, np.float32)]
+    left, right = dumped(tmp_path / "left"), dumped(tmp_path / "right", tensors)
+    failed = dumped(tmp_path / "failed", {}, "failed")
+    comparisons, output = tmp_path / "comparisons.json", tmp_path / "torch_artifacts.parquet"
+    sides = {"left": str(left), "right": str(right)}
+    given = {"kind": "injection", "injected": ["local_sample_embs", "embs"], "pair": "given"}
+    comparisons.write_text(
+        json.dumps([COMPARISON | sides, COMPARISON | sides | given | {"right": str(failed)}])
+    )
+    argv = ["compare_torch_artifacts.py", "--comparisons", str(comparisons), "--output", str(output)]
+    monkeypatch.setattr(
+        "sys.argv",
+        [*argv, "--tolerance", '{"rtol": 0}', "--bitsandbytes-tolerance", '{"float32": {"atol": 1}}'],
+    )
+    torch_program.main()
+    rows = pq.read_table(output).to_pylist()
+    changed = [row for row in rows if row["verdict"] not in ("equal", "run failed")]
+    assert [(row["name"], row["verdict"], row["max_ulp_distance"]) for row in changed] == [
+        ("avg_residual", "within bitsandbytes tolerance", 8)
+    ]
+    assert [changed[0][name] for name in ("rtol", "atol", "bitsandbytes_rtol", "bitsandbytes_atol")] == [
+        *(0.0, 1e-8),
+        *(1e-5, 1.0),
+    ]
+    assert {
+        (row["kind"], row["injected"], row["verdict"]) for row in rows if row["verdict"] == "run failed"
+    } == {("injection", "local_sample_embs + embs", "run failed")}
+    assert len(rows) == 24
+    monkeypatch.setattr("sys.argv", [*argv, "--tolerance", '{"rtol": -1}'])
+    with pytest.raises(SystemExit, match=r"--tolerance"):
+        torch_program.main()

@@ -174,6 +174,7 @@ def test_a_larger_encoder_takes_longer(tmp_path: Path) -> None:
     small = configured(index_memory=ONE)
     large = configured(
         index_memory={**ONE, "checkpoint": "large"},
+        torch_versions={"checkpoint": "large"},
         checkpoints={
             "large": {
                 "source": "synthetic",
@@ -374,3 +375,12 @@ def test_environments_share_what_they_can() -> None:
 
 def test_free_space_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert estimate.free_mib(tmp_path / "results" / "campaigns" / "x") > 0
+
+
+def test_environments_of_versions_are_announced_and_refused() -> None:
+    paths = [Path("envs/torch-2.0.1.yaml"), Path("envs/torch-2.1.0.yaml")]
+    assert estimate.environments_announcement([], free=0) == []
+    (line,) = estimate.environments_announcement(paths, free=50_000)
+    assert line.startswith("2 environments to build (torch-2.0.1, torch-2.1.0): about 10")
+    with pytest.raises(InputError, match=r"torch-2\.0\.1, torch-2\.1\.0 need about .* make room, or take versions"):
+        estimate.environments_announcement(paths, free=9_000)

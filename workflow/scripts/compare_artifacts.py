@@ -1,5 +1,7 @@
 """Compare the dumped artifacts of pairs of runs: one row for each artifact, missing ones included.
 
+Where artifacts differ but for what the order of centroids or of lists decides, a second row says how far.
+
 The pairs are a JSON list of {"pair": NAME, "left": RUN_DIR, "right": RUN_DIR}.
 """
 
@@ -10,7 +12,7 @@ import sys
 from pathlib import Path
 
 from indexscope import schemas
-from indexscope.artifacts.compare import Tolerance, compare_pair, read_pairs
+from indexscope.artifacts.compare import Tolerance, Tolerances, compare_pair, read_pairs
 from indexscope.run_record import InputError
 
 
@@ -22,8 +24,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the table to write (Parquet)")
     arguments = parser.parse_args()
     try:
-        tolerance = Tolerance(arguments.rtol, arguments.atol)
-        rows = [row for pair in read_pairs(arguments.pairs) for row in compare_pair(pair, tolerance)]
+        tolerances = Tolerances(Tolerance(arguments.rtol, arguments.atol))
+        rows = [row for pair in read_pairs(arguments.pairs) for row in compare_pair(pair, tolerances)]
         schemas.write_table(rows, schemas.ARTIFACT_COMPARISON, arguments.output)
     except InputError as error:
         sys.exit(str(error))

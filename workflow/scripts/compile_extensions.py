@@ -14,6 +14,13 @@ import subprocess
 import sys
 
 
+def write_manifest(path: pathlib.Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps({"format": 1, **content}, indent=1) + "\n")
+    partial.replace(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--of", required=True, help="module of indexscope.frameworks, such as plaid")
@@ -21,7 +28,15 @@ def main() -> None:
     parser.add_argument(
         "--output", type=pathlib.Path, required=True, help="manifest (JSON) in the extensions' folder"
     )
+    parser.add_argument(
+        "--failure-is-a-result",
+        action="store_true",
+        help="where compiling fails, write down why instead of ending with an error",
+    )
     args = parser.parse_args()
+    if unavailable := os.environ.get("INDEXSCOPE_UNAVAILABLE"):
+        write_manifest(args.output, {"device": args.device, "unavailable": unavailable})
+        return
 
     needed = ["ninja", os.environ.get("CXX", "c++")] + (["nvcc"] if args.device == "cuda" else [])
     missing = [program for program in needed if shutil.which(program) is None]
@@ -39,15 +54,20 @@ def main() -> None:
     try:
         importlib.import_module(f"indexscope.frameworks.{args.of}").load_extensions(args.device == "cuda")
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"Compiling the extensions of {args.of} for {args.device} failed: {error}")
+        problem = f"Compiling the extensions of {args.of} for {args.device} failed: {error}"
+        if not args.failure_is_a_result:
+            sys.exit(problem)
+        print(problem)
+        sentence = " ".join(problem.split())[:400]
+        remedy = f" (to try again, delete {args.output.parent})"
+        write_manifest(args.output, {"device": args.device, "unavailable": sentence + remedy})
+        return
 
     libraries = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.glob("*/*.so"))
     }
-    partial = args.output.with_name(args.output.name + ".partial")
-    partial.write_text(json.dumps({"device": args.device, "libraries": libraries}, indent=1) + "\n")
-    partial.replace(args.output)
+    write_manifest(args.output, {"device": args.device, "libraries": libraries})
     print(f"{folder}: {len(libraries)} extensions")
 
 

@@ -1,7 +1,8 @@
 """Dump the artifacts of a run's index: tensors (safetensors), and a manifest of shape, dtype and hash.
 
-Runs in the framework's environment. Tensors are written beside the manifest. A run that did not complete gets
-a manifest without artifacts.
+Runs in the framework's environment. Tensors are written beside the manifest; those that a run under the profiler
+dumps has written itself, in RUN_DIR/dumps, are listed too and stay there. A run that did not complete gets a
+manifest without artifacts.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ _TEXT_BYTES = 2000  # a document, as there
 # Built environments, from `du`: one with torch and its CUDA libraries, one that shares them with another
 # through hard links (the stand-in for conda), one without torch.
 _TORCH_MIB, _SHARED_TORCH_MIB, _SMALL_MIB = 7600, 600, 600
+_TORCH_VERSION_MIB = 5100  # an environment of torch_versions: 4.7 to 5.0 GiB for 2.0.1 and 2.1.0
 
 
 class Measured(NamedTuple):
@@ -278,6 +279,25 @@ def environments_mib(specifications: Sequence[Path], hard_links: bool) -> float:
     if not with_torch:
         return small
     return small + _TORCH_MIB + (with_torch - 1) * (_SHARED_TORCH_MIB if hard_links else _TORCH_MIB)
+
+
+def environments_announcement(specifications: Sequence[Path], free: float) -> list[str]:
+    """What to say of environments of PyTorch versions that are built as jobs; nothing where none is.
+
+    Raises:
+        InputError: the disk cannot hold them.
+    """
+    if not specifications:
+        return []
+    needed = _TORCH_VERSION_MIB * len(specifications)
+    names = ", ".join(path.stem for path in specifications)
+    if needed > free:
+        raise InputError(
+            f"The environments {names} need about {mib(needed)} of disk, {mib(free)} are free: make room, or take "
+            "versions out of torch_versions.versions"
+        )
+    built = f"{len(specifications)} {_plural(len(specifications), 'environment')} to build ({names})"
+    return [f"{built}: about {mib(needed)} of disk ({mib(free)} free)."]
 
 
 def estimate(

@@ -322,6 +322,10 @@ TORCH_OPERATORS = pa.schema(
         pa.field("max_ulp_distance", pa.int64()),
         # equal, differs, shape differs, missing (no such operator there), failed, not replayed (random, in place)
         pa.field("verdict", pa.string(), nullable=False),
+        # Likewise, where the right version used the left one's vector instructions; null where that was not tried.
+        pa.field("verdict_as_left", pa.string()),
+        # What, the same in both versions, makes it equal: vector instructions, oneDNN; else: the operator itself.
+        pa.field("cause", pa.string()),  # null where it does not differ, or where that was not tried
         pa.field("detail", pa.string()),
     ]
 )
@@ -336,6 +340,9 @@ TORCH_DIVERGENCE = pa.schema(
         pa.field(
             "guilty", pa.string(), nullable=False
         ),  # distinct operators that differ, in order, joined by ", "
+        # Likewise, with the left version's vector instructions: what is not due to these; null: not tried.
+        pa.field("guilty_as_left", pa.string()),
+        pa.field("causes", pa.string()),  # "OPERATOR: CAUSE" of each that differs, joined by "; "
         pa.field("same_sequence", pa.bool_()),  # both versions call the same operators in the same order
         pa.field("first_position", pa.int64()),
         pa.field("first_module", pa.string()),
@@ -520,7 +527,7 @@ CAMPAIGN_COMPARISON = pa.schema(
 
 
 # Every table under results/tables, by its file's name.
-TABLES = {
+INDEX_MEMORY_TABLES = {
     "runs": RUNS,
     "spans": SPANS,
     "memory_curve": MEMORY_CURVE,
@@ -531,6 +538,8 @@ TABLES = {
     "memory_comparison": MEMORY_COMPARISON,
     "artifact_comparison": ARTIFACT_COMPARISON,
     "published_encode_seconds": PUBLISHED_ENCODE_SECONDS,
+}
+TORCH_TABLES = {
     "torch_runs": RUNS,
     "torch_environments": TORCH_ENVIRONMENTS,
     "torch_artifacts": TORCH_ARTIFACTS,
@@ -542,6 +551,7 @@ TABLES = {
     "torch_search_queries": TORCH_SEARCH_QUERIES,
     "torch_published": TORCH_PUBLISHED,
 }
+TABLES = {**INDEX_MEMORY_TABLES, **TORCH_TABLES}
 
 
 # Where a table comes from: environment variables, which the workflow sets (rules/common.smk), and the keys

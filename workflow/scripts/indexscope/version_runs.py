@@ -93,6 +93,11 @@ class Matrix:
         """By the name of their folder, SYSTEM-DIGEST."""
         return {cell.cell.path_name: cell for cell in [*self.plain.values(), *self.injections]}
 
+    def label(self, cell: VersionCell) -> str:
+        """How figures and tables that people read call a cell."""
+        given = f", given {' + '.join(cell.injected)} of {cell.donor.version}" if cell.donor else ""
+        return f"PyTorch {cell.version}{given}"
+
     def runs(self) -> list[str]:
         """Each run once, paths below results/index_runs: the versions, repeated, then the injections."""
         documents = self.settings.documents
@@ -133,6 +138,7 @@ class Matrix:
             **self._configuration.measurement.model_dump(mode="json"),
             "threads": settings.threads,
             "device": self._device,
+            "cpu_capability": settings.cpu_capability,
             # What the profiler `dumps` does; an empty list of artifacts is all of them.
             "artifacts": settings.artifacts or [],
             "injected": list(injected),

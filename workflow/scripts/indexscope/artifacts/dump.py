@@ -1,4 +1,4 @@
-"""Dump the artifacts of a finished index: every tensor under a unique key, with shape, dtype and hash.
+"""Dump the artifacts of a run: every tensor under a unique key, with shape, dtype and hash.
 
 Runs in the framework's environment: numpy and safetensors, and torch only where index files are read.
 
@@ -10,6 +10,9 @@ call 0; the chunk is the index's chunk number, or `-` for an artifact of the who
 
 Tensors lie beside the manifest, one safetensors file for the whole index and one for each chunk, so that one
 chunk at a time is in memory.
+
+A run under the profiler `dumps` has written the artifacts that arose on the way itself (indexscope.artifacts.hooks
+has their keys). They come first in the manifest; their tensors stay where they are.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from indexscope.artifacts import capture
+from indexscope.measure import records
 from indexscope.run_record import (
     COMPLETED,
     FORMAT,
@@ -48,6 +54,7 @@ _WHOLE_INDEX_FILES = {
 _CHUNK_FILES = {"{chunk}.codes.pt": ("codes",), "{chunk}.residuals.pt": ("residuals",)}
 _DOCLENS_FILE = "doclens.{chunk}.json"
 
+_DUMPS_REMEDY = "delete the run directory and run index_collection.py again"
 _INDEX_REMEDY = "the index is incomplete; delete the run directory and run index_collection.py again"
 _MANIFEST_REMEDY = "run dump_artifacts.py on the run directory"
 
@@ -57,7 +64,11 @@ TensorReader = Callable[[Path], Sequence[Array]]
 
 @dataclass(frozen=True)
 class Artifact:
-    """One dumped tensor. `source_file` is relative to the run directory, `tensor_file` to the manifest."""
+    """One dumped tensor; `tensor_file` is relative to the manifest.
+
+    `source_file` is, of a finished index, the index's file, relative to the run directory; of an artifact that
+    arose on the way, the framework's function that made it: file:line qualified name.
+    """
 
     stage: str
     chunk: str
@@ -68,6 +79,7 @@ class Artifact:
     sha256: str
     source_file: str
     tensor_file: str
+    injected: bool = False  # the values are another run's
 
     @property
     def key(self) -> str:
@@ -168,12 +180,12 @@ def read_tensors(path: Path) -> list[Array]:
 def dump_artifacts(run_directory: Path, manifest_path: Path, read: TensorReader = read_tensors) -> Manifest:
     """Dump the artifacts of `run_directory`/index beside `manifest_path`, and write the manifest last.
 
-    A run whose outcome is not `completed` gets a manifest without artifacts, and so does an index of a layout
-    that is not known here.
+    Artifacts that the run itself dumped are listed where they are. A run whose outcome is not `completed` gets
+    a manifest without artifacts. Of an index of a layout that is not known here, nothing is dumped.
 
     Raises:
-        InputError: run.json is missing or damaged, or a completed run's index is incomplete. Then neither
-            tensors nor a manifest are written.
+        InputError: run.json is missing or damaged, or a completed run's index or dumps are incomplete. Then
+            neither tensors nor a manifest are written.
     """
     record_path = run_directory / "run.json"
     record = read_run_record(record_path)
@@ -184,6 +196,8 @@ def dump_artifacts(run_directory: Path, manifest_path: Path, read: TensorReader 
     artifacts: list[Artifact] = []
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as partial_name:
         partial = Path(partial_name)
+        if record["outcome"] == COMPLETED:
+            artifacts += _dumped_by_the_run(run_directory / capture.FOLDER, output)
         if record["outcome"] == COMPLETED and layout is not None:
             index = run_directory / "index"
             for chunk in _chunks(index):
@@ -213,6 +227,31 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest(identity, value["outcome"], value["outcome_detail"], value["layout"], artifacts)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a manifest ({error}): {_MANIFEST_REMEDY}") from error
+
+
+def _dumped_by_the_run(dumps: Path, output: Path) -> list[Artifact]:
+    """In the order in which they arose; none where the run dumped nothing."""
+    lines_path = dumps / capture.LINES
+    if not lines_path.exists():
+        return []
+    artifacts: dict[str, Artifact] = {}
+    try:
+        for line in records.read(str(lines_path)):
+            artifact = Artifact(
+                **{name: line[name] for name in ("stage", "chunk", "call", "name", "dtype", "sha256")},
+                shape=tuple(line["shape"]),
+                source_file=line["source"],
+                tensor_file=os.path.relpath(dumps / line["tensor_file"], output),
+                injected=line["injected"],
+            )
+            if artifact.key in artifacts:
+                raise InputError(f"{lines_path}: {artifact.key} is there twice: {_DUMPS_REMEDY}")
+            if not (dumps / line["tensor_file"]).exists():
+                raise InputError(f"{dumps / line['tensor_file']} is missing: {_DUMPS_REMEDY}")
+            artifacts[artifact.key] = artifact
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{lines_path} is damaged ({error}): {_DUMPS_REMEDY}") from error
+    return list(artifacts.values())
 
 
 def _layout_of(framework: Any, record_path: Path) -> str | None:

@@ -24,18 +24,27 @@ _CAPTION = (
     "A row is a pair of indexes, a column an artifact: a tensor of the finished index. Equal means the same bits in "
     "every element; a percentage is the part of the elements that are equal where some differ beyond the tolerance "
     "in the tooltip. Where shapes differ (other passages, other bits) no element can be compared. Repeats of one "
-    "system come first: what differs there differs without a cause. A difference between artifacts is not yet a "
-    "difference in search results."
+    "system come first: what differs there differs without a cause. “Other order” is equal once centroids are "
+    "matched one to one, codes renumbered by that match, and inverted lists compared as sets. A difference between "
+    "artifacts is not yet a difference in search results."
 )
 _COLUMNS = [
-    "pair", "documents", "artifact", "verdict", "compared", "equal_fraction", "mean_absolute_difference",
-    "max_absolute_difference", "rtol", "atol", "left_shape", "right_shape", "left_dtype", "right_dtype",
-    "left_run", "right_run", "left_outcome", "right_outcome",
+    "pair", "documents", "artifact", "verdict", "up_to_order", "compared", "equal_fraction",
+    "mean_absolute_difference", "max_absolute_difference", "max_ulp_distance", "rtol", "atol", "left_shape",
+    "right_shape", "left_dtype", "right_dtype", "left_run", "right_run", "left_outcome", "right_outcome",
 ]  # fmt: skip
 _MOST_ARTIFACTS = 14
 _CELL_WIDTH, _LINE = 88, 14
 _HARMLESS = ["equal", "within tolerance"]
-_SHORT = {"within tolerance": "in tolerance", "dtype differs": "dtype", "shape differs": "shape"}
+_EQUAL_UP_TO_ORDER = "equal up to order"  # in place of the verdict "as stored", where that is not equality
+# In the order of the legend; that of _EQUAL_UP_TO_ORDER as in the figures of torch_versions.
+_COLOURS = {"equal": VERDICTS["equal"], _EQUAL_UP_TO_ORDER: "#F3DE8A", **VERDICTS}
+_SHORT = {
+    _EQUAL_UP_TO_ORDER: "other order",
+    "within tolerance": "in tolerance",
+    "dtype differs": "dtype",
+    "shape differs": "shape",
+}
 # What must be equal for two frameworks to be given equal work.
 _WORK = [
     "passages", "dim", "nbits", "doc_maxlen", "index_bsize", "kmeans_iterations", "kmeans_backend", "partitions",
@@ -46,9 +55,11 @@ def draw(comparison: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Args: the tables artifact_comparison and runs."""
     if comparison.empty:
         return common.nothing_to_draw(TITLE, "No pair of runs was compared.", _COLUMNS)
+    comparison = _with_order(comparison)
     rows, grouped = _worst_by_name(comparison)
     rows = rows.assign(
         words=[_words(row.verdict, row.equal_fraction) for row in common.each_row(rows)],
+        up_to_order=rows["up_to_order"].fillna(""),
         column=[_heading(artifact) for artifact in rows["artifact"]],
         row=["\n".join(_pair_lines(pair)) for pair in rows["pair"]],
         largest=[
@@ -80,6 +91,16 @@ def draw(comparison: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     )
 
 
+def _with_order(comparison: pd.DataFrame) -> pd.DataFrame:
+    """The rows "as stored", with what was found up to order and whether that is equality."""
+    key = ["pair", "left_run", "right_run", "documents", "artifact"]
+    ordered = comparison[comparison["compared_as"] == "up to order"].set_index(key)
+    stored = comparison[comparison["compared_as"] == "as stored"]
+    found = stored[key].join(ordered[["verdict", "detail"]], on=key)
+    words = found["verdict"].where(found["detail"].isna(), found["verdict"] + ": " + found["detail"])
+    return stored.assign(up_to_order=words, reordered=found["verdict"] == _EQUAL_UP_TO_ORDER)
+
+
 def _worst_by_name(comparison: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
     """One row an artifact or, when those are too many to read, the worst row of each stage and name."""
     key = ["pair", "documents", "artifact"]
@@ -90,9 +111,15 @@ def _worst_by_name(comparison: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
     ranked = comparison.assign(
         _rank=comparison["verdict"].map(list(VERDICTS).index),
         compared=comparison.groupby(key)["artifact"].transform("size"),
+        # Of all artifacts in the cell: nothing but the order differs.
+        other_order=(comparison["reordered"] | (comparison["verdict"] == "equal"))
+        .groupby([comparison[name] for name in key])
+        .transform("all"),
     )
     ranked = ranked.sort_values(["_rank", "max_absolute_difference"], ascending=False, na_position="last")
-    return ranked.drop_duplicates(key).drop(columns="_rank").sort_index(), grouped
+    worst = ranked.drop_duplicates(key).drop(columns="_rank").sort_index()
+    reordered = worst["other_order"] & (worst["verdict"] != "equal")
+    return worst.assign(verdict=worst["verdict"].mask(reordered, _EQUAL_UP_TO_ORDER)), grouped
 
 
 def _is_repeat(comparison: pd.DataFrame) -> pd.Series:
@@ -148,7 +175,7 @@ def _findings(comparison: pd.DataFrame, pairs: list[str], runs: pd.DataFrame) ->
     told = comparison.assign(_repeat=_is_repeat(comparison))
     equal: dict[bool, list[str]] = {True: [], False: []}  # of repeats, of different systems
     total = {True: 0, False: 0}
-    differing, untold = [], []
+    differing, untold, reordered = [], [], []
     for pair in pairs:
         rows = told[told["pair"] == pair]
         repeat = bool(rows["_repeat"].all())
@@ -158,6 +185,8 @@ def _findings(comparison: pd.DataFrame, pairs: list[str], runs: pd.DataFrame) ->
         total[repeat] += 1
         if rows["verdict"].isin(_HARMLESS).all():
             equal[repeat].append(pair)
+        elif (rows["verdict"].isin(_HARMLESS) | rows["reordered"]).all():
+            reordered.append(pair)
         else:
             different = (~rows["verdict"].isin(_HARMLESS)).sum()
             differing.append(f"{pair} ({different} of {len(rows)})")
@@ -173,6 +202,10 @@ def _findings(comparison: pd.DataFrame, pairs: list[str], runs: pd.DataFrame) ->
         return f"No pair can be told: of all {len(untold)}, a run did not complete", []
     title = f"Equal in every artifact: {' and '.join(parts)}"
     notes = []
+    if reordered:
+        notes.append(
+            f"Equal in every artifact but for the order of centroids and lists: {'; '.join(reordered)}."
+        )
     if differing:
         left = len(differing) - 4
         more = [f"{left} more pair" + "s" * (left > 1)] if left > 0 else []
@@ -224,7 +257,7 @@ def _repeats(comparison: pd.DataFrame) -> str:
 
 
 def _heat_map(rows: pd.DataFrame, size: int, pairs: list[str], columns: list[str]) -> common.Chart:
-    present = [verdict for verdict in VERDICTS if (rows["verdict"] == verdict).any()]
+    present = [verdict for verdict in _COLOURS if (rows["verdict"] == verdict).any()]
     labels = ["\n".join(_pair_lines(pair)) for pair in pairs if (rows["pair"] == pair).any()]
     height = _LINE * max(label.count("\n") + 1 for label in labels) + 8
     depth = max(column.count("\n") for column in columns)
@@ -245,6 +278,7 @@ def _heat_map(rows: pd.DataFrame, size: int, pairs: list[str], columns: list[str
             "pair:N",
             "artifact:N",
             "verdict:N",
+            alt.Tooltip("up_to_order:N", title="up to order"),
             alt.Tooltip("compared:Q", title="artifacts in this cell"),
             alt.Tooltip("equal_fraction:Q", title="equal fraction", format=".6f"),
             alt.Tooltip("mean_absolute_difference:Q", title="mean absolute difference", format=".3g"),
@@ -263,7 +297,7 @@ def _heat_map(rows: pd.DataFrame, size: int, pairs: list[str], columns: list[str
         color=alt.Color(
             "verdict:N",
             title="verdict",
-            scale=alt.Scale(domain=present, range=[VERDICTS[verdict] for verdict in present]),
+            scale=alt.Scale(domain=present, range=[_COLOURS[verdict] for verdict in present]),
             legend=alt.Legend(orient="bottom", symbolType="square", symbolStrokeWidth=0, symbolSize=140),
         ),
     )

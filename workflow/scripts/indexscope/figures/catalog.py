@@ -67,5 +67,47 @@ FIGURES = {
     ),
 }
 
+ARTIFACTS, OPERATORS, INJECTION, SEARCH, PUBLISHED = (
+    "Artifacts",
+    "Operators",
+    "Injection",
+    "Search",
+    "Published",
+)
+
+# Of the experiment torch_versions, in the order in which the report shows them.
+TORCH_FIGURES = {
+    "torch_artifacts": Entry(
+        ["torch_artifacts", "torch_environments"],
+        ARTIFACTS,
+        "Each artifact of an index, final and intermediate, between a PyTorch version and the next, and repeats.",
+    ),
+    "torch_first_operator": Entry(
+        ["torch_divergence", "torch_operators", "torch_environments"],
+        OPERATORS,
+        "The first operator that gives unequal output for equal input, for each text, batch and shape.",
+    ),
+    "torch_layers": Entry(
+        ["torch_layers", "torch_artifacts", "torch_environments"],
+        OPERATORS,
+        "How far the outputs of two versions are apart after each layer of the encoder.",
+    ),
+    "torch_injections": Entry(
+        ["torch_injections", "torch_artifacts", "torch_environments"],
+        INJECTION,
+        "Which final artifacts are equal once a version is given artifacts of the one before it.",
+    ),
+    "torch_search": Entry(
+        ["torch_search", "torch_search_queries", "torch_environments"],
+        SEARCH,
+        "Whether search notices: the change of each measure, query by query, on own and on exchanged indexes.",
+    ),
+    "torch_published": Entry(
+        ["torch_published"],
+        PUBLISHED,
+        "What was published of each pair of PyTorch versions beside what was measured here.",
+    ),
+}
+
 # Drawn by `snakemake published_figures` from files that need no run; each is a module here too.
 PUBLISHED_FIGURES = ["published_functions", "published_sentences", "external_logs"]

@@ -29,6 +29,7 @@ from . import proc, process_tree, records, worker
 
 FORMAT = 1  # of run.json
 FILES = ("spans.jsonl", "memory_curve.csv", "memory_profiler.log", "stdout.log")
+DUMPS = "dumps"  # a folder, of the profiler of that name
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -40,6 +41,10 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 _CUDA_MEMORY = re.compile(
     r"CUDA out of memory|OutOfMemoryError|cudaErrorMemoryAllocation|CUDA error: out of memory"
+)
+_UNSUPPORTED = re.compile(
+    r"no kernel image is available for execution on the device"
+    r"|is not compatible with the current PyTorch installation"
 )
 _HOST_MEMORY = re.compile(
     r"MemoryError|DefaultCPUAllocator|can't allocate memory|[Cc]annot allocate memory|std::bad_alloc"
@@ -57,6 +62,7 @@ class Paths(NamedTuple):
     checkpoint: str
     extensions: Optional[str]  # TORCH_EXTENSIONS_DIR
     output: str  # the run directory
+    donor: Optional[str] = None  # the run directory that injected artifacts come from
 
 
 class Ending(NamedTuple):
@@ -68,9 +74,17 @@ class Ending(NamedTuple):
 
 
 def run(
-    cell: Dict[str, Any], documents: int, profiler: str, repeat: int, paths: Paths, worker_program: str
+    cell: Dict[str, Any],
+    documents: int,
+    profiler: str,
+    repeat: int,
+    paths: Paths,
+    worker_program: str,
+    obstacle: Optional[str] = None,
 ) -> str:
     """Measure one run of `cell` and write its directory; returns the outcome.
+
+    With an `obstacle`, a sentence, no worker is started: the run has failed, and that is why.
 
     Raises:
         Defect: the run is being measured already, or the worker failed in IndexScope's own code.
@@ -78,7 +92,11 @@ def run(
     partial = paths.output.rstrip("/") + ".partial"
     lock = _lock(partial, paths.output)
     try:
-        record = _measure(cell, documents, profiler, repeat, paths._replace(output=partial), worker_program)
+        if obstacle is None:
+            written = paths._replace(output=partial)
+            record = _measure(cell, documents, profiler, repeat, written, worker_program)
+        else:
+            record = _not_measured(cell, documents, profiler, repeat, partial, obstacle)
         _publish(partial, paths.output, record)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -110,8 +128,7 @@ def _measure(
     cell: Dict[str, Any], documents: int, profiler: str, repeat: int, paths: Paths, worker_program: str
 ) -> Dict[str, Any]:
     directory = os.path.abspath(paths.output)
-    for name in FILES:
-        open(os.path.join(directory, name), "w").close()
+    _make_files(directory)
     events_path = os.path.join(directory, "events.jsonl")
     start_ns = time.monotonic_ns()
     specification = {
@@ -127,6 +144,10 @@ def _measure(
         "events": events_path,
         "spans": os.path.join(directory, "spans.jsonl"),
         "memory_profiler_log": os.path.join(directory, "memory_profiler.log"),
+        "dumps": os.path.join(directory, DUMPS),
+        "artifacts": cell.get("artifacts") or [],
+        "injected": cell.get("injected") or [],
+        "donor": os.path.abspath(paths.donor) if paths.donor else None,
         "start_ns": start_ns,
         "supervisor": os.getpid(),
     }
@@ -176,17 +197,7 @@ def _measure(
             resolved["seconds_per_25k_passages"] = round(25000 * per_passage, 3)
         resolved["index_size_mib"] = round(_size(os.path.join(directory, "index")) / 2**20, 3)
     return {
-        "format": FORMAT,
-        "run": {
-            **{
-                name: cell[name]
-                for name in ("system", "cell", "framework", "environment", "corpus", "checkpoint")
-            },
-            "documents": documents,
-            "profiler": profiler,
-            "repeat": repeat,
-        },
-        "requested": cell["settings"],
+        **_asked_for(cell, documents, profiler, repeat),
         "resolved": resolved,
         "outcome": outcome,
         "outcome_detail": detail,
@@ -201,6 +212,48 @@ def _measure(
         "phases": [_without(event, "event") for event in events if event["event"] == "phase"],
         "versions": _versions(),
         "hardware": {**proc.hardware(), "gpus": _gpus(cell["device"])},
+    }
+
+
+def _not_measured(
+    cell: Dict[str, Any], documents: int, profiler: str, repeat: int, directory: str, obstacle: str
+) -> Dict[str, Any]:
+    """The record of a run that could not be started, with files that are empty."""
+    _make_files(directory)
+    now = _now()
+    return {
+        **_asked_for(cell, documents, profiler, repeat),
+        "resolved": {"device": cell["device"]},
+        "outcome": "failed",
+        "outcome_detail": " ".join(obstacle.split())[:500],
+        "exit_code": None,
+        "started_at": now,
+        "ended_at": now,
+        "wall_seconds": None,
+        "memory": {},
+        "processes": [],
+        "instrumented": [],
+        "attempts": [],
+        "phases": [],
+        "versions": {},  # this Python need not be the environment's
+        "hardware": {**proc.hardware(), "gpus": _gpus(cell["device"])},
+    }
+
+
+def _asked_for(cell: Dict[str, Any], documents: int, profiler: str, repeat: int) -> Dict[str, Any]:
+    """What a run's record says of its cell, however the run ends."""
+    asked_for = {
+        "format": FORMAT,
+        "run": {
+            **{
+                name: cell[name]
+                for name in ("system", "cell", "framework", "environment", "corpus", "checkpoint")
+            },
+            "documents": documents,
+            "profiler": profiler,
+            "repeat": repeat,
+        },
+        "requested": cell["settings"],
         "threads": cell["threads"],
         "allocator": cell["allocator"],
         "memory_limit_mib": cell.get("memory_limit_mib"),
@@ -208,6 +261,14 @@ def _measure(
         "lock_digest": cell["lock_digest"],
         "git_commit": os.environ.get("INDEXSCOPE_COMMIT") or None,
     }
+    if profiler == DUMPS:
+        asked_for.update({name: cell.get(name) for name in ("artifacts", "injected", "donor")})
+    return asked_for
+
+
+def _make_files(directory: str) -> None:
+    for name in FILES:
+        open(os.path.join(directory, name), "w").close()
 
 
 def _take_index(framework: str, built: str, index: str) -> Dict[str, Any]:
@@ -358,6 +419,8 @@ def _failure_outcome(text: str) -> str:
     """The outcome that an error's words stand for."""
     if _CUDA_MEMORY.search(text):
         return "out_of_memory_cuda"
+    if _UNSUPPORTED.search(text):
+        return "unsupported"
     return "out_of_memory_host" if _HOST_MEMORY.search(text) else "failed"
 
 
@@ -576,7 +639,11 @@ def _publish(partial: str, output: str, record: Dict[str, Any]) -> None:
     for name in ("run.json", *FILES):
         if os.path.exists(os.path.join(output, name)):
             os.remove(os.path.join(output, name))
-    shutil.rmtree(os.path.join(output, "index"), ignore_errors=True)
+    for name in ("index", DUMPS):
+        shutil.rmtree(os.path.join(output, name), ignore_errors=True)
+    if record["run"]["profiler"] == DUMPS:  # empty where nothing was dumped
+        os.makedirs(os.path.join(partial, DUMPS), exist_ok=True)
+        os.rename(os.path.join(partial, DUMPS), os.path.join(output, DUMPS))
     os.makedirs(os.path.join(partial, "index"), exist_ok=True)  # empty where the run made none
     os.rename(os.path.join(partial, "index"), os.path.join(output, "index"))
     for name in FILES:

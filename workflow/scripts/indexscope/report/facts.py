@@ -1,4 +1,4 @@
-"""What the report says about the runs: what ran where, next to the published study, and its limits."""
+"""What the reports say about runs: what ran where, how it ended; and of index_memory its scale and its limits."""
 
 from __future__ import annotations
 
@@ -98,15 +98,15 @@ def systems(runs: pd.DataFrame) -> tuple[list[System], int]:
     for series, of_series in runs.groupby("series", sort=False):
         framework = str(of_series["framework"].iloc[0])
         column = f"{framework}_version"
-        version = _values(of_series[column]) if column in of_series else ""
+        version = values(of_series[column]) if column in of_series else ""
         package = _PACKAGES.get(framework, framework)
         found.append(
             System(
                 name=str(series),
                 colour=str(colours[series]),
                 framework=f"{package} {version}".strip(),
-                process_model=_values(of_series["process_model"]) or "unknown",
-                environment=_values(of_series["environment"]),
+                process_model=values(of_series["process_model"]) or "unknown",
+                environment=values(of_series["environment"]),
                 runs=_runs_words(of_series),
             )
         )
@@ -141,9 +141,12 @@ def machine(runs: pd.DataFrame) -> list[tuple[str, str]]:
             "" if pd.isna(row.kernel) else f"Linux {row.kernel}",
         ]
         machines.append(", ".join(part for part in parts if part))
-    gpus = _values(runs["gpu_model"])
-    threads, allocator = _values(runs["threads"]), _values(runs["allocator"])
-    each = [f"{threads} threads" if threads else "", f"allocator {allocator}" if allocator else ""]
+    gpus = values(runs["gpu_model"])
+    threads, allocator = values(runs["threads"]), values(runs["allocator"])
+    each = [
+        f"{threads} thread{'s' * (threads != '1')}" if threads else "",
+        f"allocator {allocator}" if allocator else "",
+    ]
     interval = runs["sample_interval_seconds"].median()
     if pd.notna(interval):
         each.append(f"memory read every {1000 * interval:.0f} ms")
@@ -153,10 +156,10 @@ def machine(runs: pd.DataFrame) -> list[tuple[str, str]]:
         if started.empty
         else _from_to(f"{started.min():%Y-%m-%d %H:%M}", f"{started.max():%Y-%m-%d %H:%M}")
     )
-    commit = _values(runs["git_commit"])
+    commit = values(runs["git_commit"])
     rows = [
         ("Machine", "; ".join(common.unique(each for each in machines if each))),
-        ("Device", _values(runs["device"]) + (f" ({gpus})" if gpus else "")),
+        ("Device", values(runs["device"]) + (f" ({gpus})" if gpus else "")),
         ("Each process", ", ".join(part for part in each if part)),
         ("Versions", versions_words(runs)),
         ("Run", " · ".join(part for part in [when, f"IndexScope {commit}" if commit else ""] if part)),
@@ -189,7 +192,7 @@ def versions_words(runs: pd.DataFrame) -> str:
 def versions(runs: pd.DataFrame) -> Table:
     """One row for each environment, one column for each package."""
     rows = [
-        [str(environment), *[_values(group[f"{package}_version"]) or "–" for package in _VERSIONS]]
+        [str(environment), *[values(group[f"{package}_version"]) or "–" for package in _VERSIONS]]
         for environment, group in runs.groupby("environment", sort=False)
     ]
     return Table(["environment", *_VERSIONS], rows)
@@ -200,7 +203,7 @@ def scale(runs: pd.DataFrame, configuration: Mapping[str, Any]) -> Table:
     sizes = [common.count(size) for size in sorted(common.unique(runs["documents"]))]
     given, split = PUBLISHED_PASSAGES
     settings = [
-        (name, _values(runs[name]) or "–", published) for name, published in PUBLISHED_SETTINGS.items()
+        (name, values(runs[name]) or "–", published) for name, published in PUBLISHED_SETTINGS.items()
     ]
     return Table(
         ["", "here", "published"],
@@ -211,7 +214,7 @@ def scale(runs: pd.DataFrame, configuration: Mapping[str, Any]) -> Table:
                 _passages(runs),
                 f"{common.count(split)} of {common.count(given)} documents (RAGatouille)",
             ],
-            ["corpus", _values(runs["corpus"]) or "–", PUBLISHED_CORPUS],
+            ["corpus", values(runs["corpus"]) or "–", PUBLISHED_CORPUS],
             [
                 "encoder",
                 _encoders(runs, configuration) or "–",
@@ -251,7 +254,7 @@ def _encoders(runs: pd.DataFrame, configuration: Mapping[str, Any]) -> str:
             f"{settings['layers']} layers × {settings['hidden_size']} wide"
             if {"layers", "hidden_size"} <= settings.keys()
             else str(settings.get("repository", "")),
-            _joined(_values(runs.loc[runs["checkpoint"] == name, "dim"]), "values a token"),
+            _joined(values(runs.loc[runs["checkpoint"] == name, "dim"]), "values a token"),
         ]
         known = ", ".join(word for word in words if word)
         parts.append(f"{name}: {known}" if known else str(name))
@@ -268,8 +271,8 @@ def _joined(value: str, words: str) -> str:
 
 
 def _hardware(runs: pd.DataFrame) -> str:
-    on_gpu = _values(runs.loc[runs["device"] == "cuda", "gpu_model"])
-    return on_gpu or _joined(_values(runs["device"]), f"({_values(runs['cpu_count'])} cores)")
+    on_gpu = values(runs.loc[runs["device"] == "cuda", "gpu_model"])
+    return on_gpu or _joined(values(runs["device"]), f"({values(runs['cpu_count'])} cores)")
 
 
 @dataclass(frozen=True)
@@ -339,7 +342,7 @@ def external_logs(logs: pd.DataFrame) -> Table:
         sha256=logs["sha256"].str[:12],
         published=logs["published"].map({True: "yes", False: "no"}),
     )
-    return _table(
+    return table(
         shown,
         {
             "system": ("system", None),
@@ -438,7 +441,7 @@ def run_table(runs: pd.DataFrame) -> Table:
         "outcome_detail": ("detail of the outcome", None),
     }
     shown = runs.assign(outcome=runs["outcome"].map(common.outcome_words))
-    return _table(shown, columns)
+    return table(shown, columns)
 
 
 def comparison_table(comparison: pd.DataFrame, runs: pd.DataFrame) -> Table:
@@ -454,7 +457,7 @@ def comparison_table(comparison: pd.DataFrame, runs: pd.DataFrame) -> Table:
         ],
     )
     number = ",.2f"
-    return _table(
+    return table(
         shown,
         {
             "left": ("left", None),
@@ -476,7 +479,9 @@ def comparison_table(comparison: pd.DataFrame, runs: pd.DataFrame) -> Table:
     )
 
 
-def _table(frame: pd.DataFrame, columns: dict[str, tuple[str, str | None]]) -> Table:
+def table(frame: pd.DataFrame, columns: Mapping[str, tuple[str, str | None]]) -> Table:
+    """The columns of `frame` by their titles; a column with a format holds numbers."""
+
     def text(value: Any, form: str | None) -> str:
         if pd.isna(value):
             return "–"
@@ -494,12 +499,12 @@ def _differences_between_systems(completed: pd.DataFrame) -> list[str]:
     """What else differs between systems at one size, so that the code alone cannot be the reason."""
     largest = completed[completed["documents"] == completed["documents"].max()]
     differing = [
-        f"{words} ({_values(largest[name], ' or ')})"
+        f"{words} ({values(largest[name], ' or ')})"
         for name, words in _SETTINGS.items()
         if largest.groupby("series")[name].first().nunique() > 1
     ]
     packages = [
-        f"{package} ({_values(completed[f'{package}_version'], ' or ')})"
+        f"{package} ({values(completed[f'{package}_version'], ' or ')})"
         for package in _VERSIONS
         if completed[f"{package}_version"].nunique() > 1
     ]
@@ -530,7 +535,7 @@ def _noise(completed: pd.DataFrame) -> list[str]:
         spread = (repeated["max"] - repeated["min"]).max()
         sentences.append(
             f"Repeats, which differ in nothing, differ by up to {common.mib(spread)} at their peak "
-            f"(allocator: {_values(completed['allocator'])}); smaller differences are no finding."
+            f"(allocator: {values(completed['allocator'])}); smaller differences are no finding."
         )
     return sentences
 
@@ -540,7 +545,7 @@ def _all_synthetic(column: pd.Series) -> bool:
     return bool(names) and all(name.startswith("synthetic") for name in names)
 
 
-def _values(column: pd.Series, separator: str = ", ") -> str:
+def values(column: pd.Series, separator: str = ", ") -> str:
     """The distinct values of a column; numbers without a needless decimal point."""
     return separator.join(
         common.count(value) if isinstance(value, int | float) else str(value)

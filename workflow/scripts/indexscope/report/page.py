@@ -1,10 +1,14 @@
-"""The report: one HTML page that needs no network and no other file."""
+"""The frame of every experiment's report: one HTML page that needs no network and no other file.
+
+What a page says is in the module of its experiment, and in the template of that name, which extends
+base.html.jinja.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,24 +16,23 @@ from urllib.parse import quote
 
 import jinja2
 import pandas as pd
-import yaml
 from markupsafe import Markup
 
-from indexscope.figures import common, files
-from indexscope.figures.catalog import FIGURES
+from indexscope.figures import catalog, common, files
 from indexscope.run_record import COMPLETED, InputError
 
-from . import equal_work, facts
+from . import facts
 
-# Where figures are listed that the catalog does not know.
-_ELSEWHERE = "Other figures"
-_CATEGORIES = list(dict.fromkeys([*(entry.category for entry in FIGURES.values()), _ELSEWHERE]))
-# The other main findings, by their question: the title of the first of these figures that found something.
-_FINDINGS = {
-    "What line-by-line profiling misses": ["ghost", "memory_by_function"],
-    "Whether the indexes are equal": ["artifact_comparison"],
+INDEX_MEMORY, TORCH_VERSIONS = "index_memory", "torch_versions"
+# Experiment → its figures; one folder holds the figures of all.
+CATALOGS: Mapping[str, Mapping[str, catalog.Entry]] = {
+    INDEX_MEMORY: catalog.FIGURES,
+    TORCH_VERSIONS: catalog.TORCH_FIGURES,
 }
-_PEAK_FIGURE, _PEAK_QUESTION = "peak_memory", "Who needs most memory, and why"
+# Experiment → the workflow's target that draws them.
+_TARGETS = {INDEX_MEMORY: "figures", TORCH_VERSIONS: "torch_versions"}
+# Where figures are listed that no catalog knows.
+_ELSEWHERE = "Other figures"
 _MOST_ROWS = 120  # of a figure's CSV that the page prints too
 # Kept as they are in a data: URI, so that it stays short and what is in it can be searched.
 _PLAIN = " ,;:/.=()+-_*!?@$[]{}|"
@@ -58,36 +61,58 @@ class EmbeddedFigure:
 
 
 @dataclass(frozen=True)
+class Link:
+    """To another part of the page."""
+
+    identifier: str
+    words: str
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One of at most three sentences of the first screen."""
+    """One of the few sentences of the first screen."""
 
     question: str
-    sentence: str
+    sentence: str  # without its full stop
     support: str
     figure: str  # its name; empty where it was not drawn
+    more: Link | None = None
 
 
-def read_figures(directory: Path) -> list[EmbeddedFigure]:
-    """Every figure in `directory` (NAME.html with NAME.csv beside it), by category as the catalog orders them.
+def read_figures(directory: Path, experiment: str = INDEX_MEMORY) -> list[EmbeddedFigure]:
+    """The figures of `experiment` in `directory` (NAME.html with NAME.csv beside it), as its catalog orders them.
+
+    Those that no catalog knows come last; those of other experiments are left out.
 
     Raises:
         InputError: there is none, or one is incomplete.
     """
-    order = list(FIGURES)
-    figures = [_read_figure(page) for page in directory.glob("*.html")]
+    own = CATALOGS[experiment]
+    of_others = {name for catalogued in CATALOGS.values() for name in catalogued} - set(own)
+    order = list(own)
+    categories = _categories(own.values())
+    figures = [
+        _read_figure(page, own.get(page.stem))
+        for page in directory.glob("*.html")
+        if page.stem not in of_others
+    ]
     if not figures:
-        raise InputError(f"{directory}: holds no figure; draw some first (snakemake figures)")
+        raise InputError(f"{directory}: holds no figure; draw some first (snakemake {_TARGETS[experiment]})")
     return sorted(
         figures,
         key=lambda figure: (
-            _CATEGORIES.index(figure.category),
+            categories.index(figure.category),
             order.index(figure.name) if figure.name in order else len(order),
             figure.name,
         ),
     )
 
 
-def _read_figure(page: Path) -> EmbeddedFigure:
+def _categories(entries: Iterable[catalog.Entry]) -> list[str]:
+    return list(dict.fromkeys([*(entry.category for entry in entries), _ELSEWHERE]))
+
+
+def _read_figure(page: Path, entry: catalog.Entry | None) -> EmbeddedFigure:
     specification = files.read_specification(page)
     try:
         text = page.with_suffix(".csv").read_text(encoding="utf-8")
@@ -96,7 +121,6 @@ def _read_figure(page: Path) -> EmbeddedFigure:
     specification.pop("title", None)  # the page says it
     texts: dict[str, Any] = specification.pop("usermeta")
     columns, *rows = csv.reader(io.StringIO(text, newline="")) if text.strip() else [[]]
-    entry = FIGURES.get(page.stem)
     return EmbeddedFigure(
         name=page.stem,
         category=entry.category if entry else _ELSEWHERE,
@@ -109,54 +133,22 @@ def _read_figure(page: Path) -> EmbeddedFigure:
     )
 
 
-def findings(
-    runs: pd.DataFrame, measured: equal_work.Measured, figures: Sequence[EmbeddedFigure]
-) -> list[Finding]:
-    """At most three, in the order of what matters; a question that the data cannot answer is left out.
-
-    Args:
-        runs: the table runs, with `series`.
-    """
-    told = {figure.name: figure for figure in figures if figure.is_finding}
-    drawn = {figure.name for figure in figures}
-    found = []
-    answer = equal_work.answer(measured)
-    if answer:
-        found.append(
-            Finding(_PEAK_QUESTION, answer.sentence, answer.support, _PEAK_FIGURE * (_PEAK_FIGURE in drawn))
-        )
-    elif _PEAK_FIGURE in told and (runs["outcome"] == COMPLETED).any():
-        found.append(_finding("The highest peak", told[_PEAK_FIGURE]))
-    for question, names in _FINDINGS.items():
-        found += [_finding(question, told[name]) for name in names if name in told][:1]
-    return found
-
-
-def _finding(question: str, figure: EmbeddedFigure) -> Finding:
-    return Finding(question, figure.title, figure.support, figure.name)
-
-
 def render(
+    experiment: str,
     runs: pd.DataFrame,
-    comparison: pd.DataFrame,
     figures: Sequence[EmbeddedFigure],
     configuration: str,
-    external_logs: pd.DataFrame | None = None,
+    /,
+    **content: Any,
 ) -> str:
-    """The page.
+    """The page of `experiment`.
 
     Args:
-        runs, comparison: the tables runs and memory_comparison.
+        runs: a table of the schema RUNS.
         figures: in the order in which to show them.
         configuration: the resolved configuration, YAML.
-        external_logs: the table of that name; None where there is none.
+        content: what else base.html.jinja and the experiment's template print.
     """
-    runs = common.label_systems(runs)
-    measured = equal_work.Measured(runs, comparison)
-    steps = equal_work.steps(measured)
-    sizes = measured.sizes()
-    systems, more_systems = facts.systems(runs)
-    troubles = facts.troubles(runs)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -164,54 +156,23 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template("report.html.jinja").render(
-        summary=facts.summary(runs),
+    categories = dict.fromkeys(figure.category for figure in figures)
+    return environment.get_template(f"{experiment}.html.jinja").render(
         campaigns=common.unique(runs["campaign"]),
         outcomes=[
             (common.outcome_words(str(name)), number, name == COMPLETED)
             for name, number in runs["outcome"].value_counts(sort=False).items()
         ],
-        troubles=troubles,
-        findings=findings(runs, measured, figures),
-        systems=systems,
-        more_systems=more_systems,
-        machine=facts.machine(runs),
-        versions=facts.versions(runs),
-        scale=facts.scale(runs, _mapping(configuration)),
         categories=[
             (name, _identifier(name), [figure for figure in figures if figure.category == name])
-            for name in _CATEGORIES
-            if any(figure.category == name for figure in figures)
+            for name in categories
         ],
         figures=figures,
-        steps=facts.Table(
-            [
-                "documents", "from", "to", "what changes", "peak (MiB)", "in the index call (MiB)",
-                "at the peak the difference is",
-            ],
-            equal_work.step_rows(measured, steps),
-            frozenset({0, 4, 5}),
-        ),
-        no_fair_pair=equal_work.no_fair_pair(measured, sizes[-1]) if sizes and not steps else "",
-        runs=facts.run_table(runs),
-        comparison=facts.comparison_table(comparison, runs),
-        external_logs=None
-        if external_logs is None or external_logs.empty
-        else facts.external_logs(external_logs),
-        limits=facts.limits(runs),
         configuration=configuration,
         bundle=Markup(files.javascript_bundle()),
-    )  # fmt: skip
+        **content,
+    )
 
 
 def _identifier(name: str) -> str:
     return "category-" + name.lower().replace(" ", "-")
-
-
-def _mapping(configuration: str) -> Mapping[str, Any]:
-    """The configuration, where it is one; the page shows any text as it is."""
-    try:
-        value = yaml.safe_load(configuration)
-    except yaml.YAMLError:
-        return {}
-    return value if isinstance(value, Mapping) else {}
