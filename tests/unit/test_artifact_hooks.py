@@ -608,7 +608,9 @@ def test_an_environment_that_could_not_be_built_is_a_result(measured: Measured) 
     assert record["outcome_detail"] == "torch 1.13.1: no wheel for Python 3.12"
     assert measured.files("run") == sorted([*FILES, "dumps"])
     run = measured.directory / "run"
-    assert all(path.stat().st_size == 0 for path in run.iterdir() if path.is_file() and path.name != "run.json")
+    assert all(
+        path.stat().st_size == 0 for path in run.iterdir() if path.is_file() and path.name != "run.json"
+    )
     assert [*(run / "index").iterdir(), *(run / "dumps").iterdir()] == []
 
 

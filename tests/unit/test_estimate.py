@@ -382,5 +382,7 @@ def test_environments_of_versions_are_announced_and_refused() -> None:
     assert estimate.environments_announcement([], free=0) == []
     (line,) = estimate.environments_announcement(paths, free=50_000)
     assert line.startswith("2 environments to build (torch-2.0.1, torch-2.1.0): about 10")
-    with pytest.raises(InputError, match=r"torch-2\.0\.1, torch-2\.1\.0 need about .* make room, or take versions"):
+    with pytest.raises(
+        InputError, match=r"torch-2\.0\.1, torch-2\.1\.0 need about .* make room, or take versions"
+    ):
         estimate.environments_announcement(paths, free=9_000)

@@ -166,15 +166,20 @@ def test_an_operator_that_differs_from_itself_is_told() -> None:
     assert "1 of 1 inputs differ, so this is not of the version alone." in support
 
 
-@pytest.mark.parametrize(
-    ("guilty", "words"), [("", "none differs."), ("aten.gelu.default", "aten.gelu.default still differs.")]
-)
-def test_what_is_due_to_vector_instructions_is_told(guilty: str, words: str) -> None:
+def test_why_operators_differ_is_told() -> None:
     made = study()
-    for each in made["torch_divergence"]:
-        each["guilty_as_left"] = guilty
+    for version, row in zip(("2.0.1", "2.1.0"), made["torch_environments"], strict=True):
+        row |= {"version": version, "cpu_capability": {"2.0.1": "AVX2", "2.1.0": "AVX512"}[version]}
+        row |= {"onednn": {"2.0.1": "v2.7.3", "2.1.0": "v3.1.1"}[version]}
     _, support = torch_versions.first_operator(measured(made))
-    assert f"With the older version's vector instructions {words}" in support
+    assert (
+        "Why: aten.softmax.int: other vector instructions (AVX2 → AVX512); "
+        "aten.gelu.default: other kernels of oneDNN (v2.7.3 → v3.1.1)." in support
+    )
+    for row in made["torch_divergence"]:
+        row["causes"] = None
+    _, support = torch_versions.first_operator(measured(made))
+    assert "Why:" not in support
 
 
 def test_injections_say_what_is_enough_and_what_is_not() -> None:

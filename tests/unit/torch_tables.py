@@ -309,9 +309,9 @@ def divergence(
     differing: Sequence[str] = (),
     verdict: str | None = None,
     detail: str | None = None,
-    guilty_as_left: str | None = None,
+    causes: str | None = None,
 ) -> Row:
-    """A row of torch_divergence; `guilty_as_left` as in the table."""
+    """A row of torch_divergence; `causes` as in the table."""
     measured = verdict is None
     found = [row for row in operators(pair, of_case, differing) if row["verdict"] != "equal"]
     first = found[0] if found and measured else {}
@@ -323,7 +323,7 @@ def divergence(
         "operators": replayed if measured else 0,
         "differing": len(found) if measured else 0,
         "guilty": ", ".join(dict.fromkeys(row["operator"] for row in found)) if measured else "",
-        "guilty_as_left": guilty_as_left,
+        "causes": causes,
         "same_sequence": True if measured else None,
         "first_position": first.get("position"),
         "first_module": first.get("module"),
@@ -519,9 +519,9 @@ def study() -> dict[str, list[Row]]:
             ) * cross
             for of_case in cases(precision):
                 tables["torch_operators"] += operators(pair, of_case, names)
-                # Of softmax, vector instructions alone make the difference.
-                as_left = "aten.gelu.default" if cross and precision == "float32" else None
-                tables["torch_divergence"].append(divergence(pair, of_case, names, guilty_as_left=as_left))
+                why = "aten.softmax.int: vector instructions; aten.gelu.default: oneDNN"
+                told = why if cross and precision == "float32" else None
+                tables["torch_divergence"].append(divergence(pair, of_case, names, causes=told))
                 start = {"float32": 3e-8, "cpu_autocast_bfloat16": 2e-4}[precision] * cross
                 spread = 1 + 0.05 * (of_case["sequence_length"] % 7)
                 tables["torch_layers"] += layers(pair, of_case, start * spread)

@@ -322,8 +322,6 @@ TORCH_OPERATORS = pa.schema(
         pa.field("max_ulp_distance", pa.int64()),
         # equal, differs, shape differs, missing (no such operator there), failed, not replayed (random, in place)
         pa.field("verdict", pa.string(), nullable=False),
-        # Likewise, where the right version used the left one's vector instructions; null where that was not tried.
-        pa.field("verdict_as_left", pa.string()),
         # What, the same in both versions, makes it equal: vector instructions, oneDNN; else: the operator itself.
         pa.field("cause", pa.string()),  # null where it does not differ, or where that was not tried
         pa.field("detail", pa.string()),
@@ -340,9 +338,8 @@ TORCH_DIVERGENCE = pa.schema(
         pa.field(
             "guilty", pa.string(), nullable=False
         ),  # distinct operators that differ, in order, joined by ", "
-        # Likewise, with the left version's vector instructions: what is not due to these; null: not tried.
-        pa.field("guilty_as_left", pa.string()),
-        pa.field("causes", pa.string()),  # "OPERATOR: CAUSE" of each that differs, joined by "; "
+        # "OPERATOR: CAUSE" of each that differs, joined by "; "; null where it was not tried
+        pa.field("causes", pa.string()),
         pa.field("same_sequence", pa.bool_()),  # both versions call the same operators in the same order
         pa.field("first_position", pa.int64()),
         pa.field("first_module", pa.string()),

@@ -108,7 +108,7 @@ def operator_rows(pair: ReplayedPair) -> Iterator[dict[str, Any]]:
     """
     left = Reader(pair.left_recording)
     if _unavailable(pair, left) is None:
-        for operator, replayed, as_left, cause in _replayed(pair, left):
+        for operator, replayed, cause in _replayed(pair, left):
             yield {
                 **pair.versions,
                 **asdict(left.header.cases[operator.case].case),
@@ -117,7 +117,6 @@ def operator_rows(pair: ReplayedPair) -> Iterator[dict[str, Any]]:
                 "operator": operator.operator,
                 "source": operator.source,
                 **{name: value for name, value in replayed.items() if name not in _NOT_IN_ROWS},
-                "verdict_as_left": as_left,
                 "cause": cause,
             }
 
@@ -135,8 +134,8 @@ def divergence_rows(pair: ReplayedPair) -> Iterator[dict[str, Any]]:
         return
     right = Reader(pair.right_recording)
     cases = [_Summary(recorded) for recorded in left.header.cases]
-    for operator, replayed, as_left, cause in _replayed(pair, left):
-        cases[operator.case].add(operator, replayed, as_left, cause)
+    for operator, replayed, cause in _replayed(pair, left):
+        cases[operator.case].add(operator, replayed, cause)
     calls, finals = _by_case(right, right.operators(), _call), _by_case(right, right.outputs(), _final)
     own_finals = _by_case(left, left.outputs(), _final)
     outcomes = {recorded.case: recorded for recorded in right.header.cases}
@@ -201,17 +200,12 @@ class _Summary:
     calls: list[tuple[str, str]] = field(default_factory=list)  # module, operator
     guilty: list[str] = field(default_factory=list)  # distinct, in order
     verdicts: Counter[str] = field(default_factory=Counter)
-    as_left: list[str] | None = None  # guilty with the left version's vector instructions too
     causes: list[str] = field(default_factory=list)  # distinct, each with its operator
     not_known: list[str] = field(default_factory=list)
     first: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, operator: Operator, replayed: Mapping[str, Any], as_left: str | None, cause: str | None) -> None:
+    def add(self, operator: Operator, replayed: Mapping[str, Any], cause: str | None) -> None:
         verdict = replayed["verdict"]
-        if as_left is not None:
-            self.as_left = self.as_left or []
-            if as_left in _GUILTY and operator.operator not in self.as_left:
-                self.as_left.append(operator.operator)
         if cause is not None and (named := f"{operator.operator}: {cause}") not in self.causes:
             self.causes.append(named)
         self.calls.append(_call(operator))
@@ -244,7 +238,6 @@ class _Summary:
             "operators": sum(self.verdicts.values()) - self.verdicts["not replayed"],
             "differing": sum(self.verdicts[verdict] for verdict in _GUILTY),
             "guilty": ", ".join(self.guilty),
-            "guilty_as_left": None if self.as_left is None else ", ".join(self.as_left),
             "causes": "; ".join(self.causes) or None,
             "verdict": "diverges" if self.guilty else unknown,
             **self.first,
@@ -273,17 +266,15 @@ def _header(replay: Path) -> dict[str, Any]:
     return header
 
 
-def _replayed(pair: ReplayedPair, left: Reader) -> Iterator[tuple[Operator, dict[str, Any], str | None, str | None]]:
-    """Each operator, how its replay compares, the verdict with the left version's instructions, and why it differs, where it does and that was tried."""
+def _replayed(pair: ReplayedPair, left: Reader) -> Iterator[tuple[Operator, dict[str, Any], str | None]]:
+    """Each operator, how its replay compares, and why it differs, where it does and that was tried."""
     paths = [pair.replay, pair.replay_as_left, pair.replay_in_left]
     tried = [path if path and _header(path)["unavailable"] is None else None for path in paths]
     files = [None if path is None else _lines(path) for path in tried]
     for operator in left.operators():
-        own, as_left, in_left = (
-            _of(operator, lines, path) for lines, path in zip(files, paths, strict=True)
-        )
+        own, as_left, in_left = (_of(operator, lines, path) for lines, path in zip(files, paths, strict=True))
         assert own is not None
-        yield operator, own, as_left["verdict"] if as_left else None, _cause(own, as_left, in_left)
+        yield operator, own, _cause(own, as_left, in_left)
     for lines, path in zip(files, paths, strict=True):
         if lines is not None and next(lines, None) is not None:
             raise InputError(f"{path} is not of {pair.left_recording}: {_REPLAY_REMEDY}")

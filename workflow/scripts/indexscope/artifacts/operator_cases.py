@@ -227,7 +227,7 @@ def _encode(model: Any, batch: _Input, precision: str, recorder: Recorder) -> No
         recorder,
     ):
         embeddings, _ = model.doc(batch.ids, batch.mask, keep_dims="return_mask")
-        recorder.output("embeddings", embeddings, final=True)
+        recorder.output("ColBERT.doc", embeddings, final=True)
 
 
 def _index_case(request: Request, texts: list[str], recorder: Recorder) -> RecordedCase:

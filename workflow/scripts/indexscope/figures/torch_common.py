@@ -219,3 +219,33 @@ def failures(environments: pd.DataFrame, versions: Sequence[str]) -> str:
         for row in common.each_row(failed)
     ]
     return f"{'; '.join(each)}." if each else ""
+
+
+def causes(divergence: pd.DataFrame, environments: pd.DataFrame, pair: Pair) -> str:
+    """Why operators differ between a pair of versions, in words; empty where that was not tried.
+
+    Args:
+        divergence: rows of torch_divergence.
+        environments: the table torch_environments.
+    """
+    by_cause: dict[str, dict[str, None]] = {}
+    for text in of_pair(divergence, pair)["causes"].dropna():
+        for each in text.split("; "):
+            operator, _, cause = each.partition(": ")
+            by_cause.setdefault(cause, {})[operator] = None
+    said = []
+    for cause, operators in by_cause.items():
+        names = common.listed(list(operators))
+        if cause == "the operator itself":
+            said.append(
+                f"{names}: the operator’s own code, whatever the instructions and with or without oneDNN"
+            )
+            continue
+        column = {"vector instructions": "cpu_capability", "oneDNN": "onednn"}[cause]
+        known = environments.set_index("version")[column].to_dict()
+        used = [str(known.get(version)) for version in pair]
+        which = f" ({used[0]} → {used[1]})" if used[0] != used[1] else ""
+        said.append(
+            f"{names}: other {cause if cause == 'vector instructions' else 'kernels of oneDNN'}{which}"
+        )
+    return "; ".join(said)

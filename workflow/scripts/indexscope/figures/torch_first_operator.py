@@ -24,7 +24,7 @@ _CAPTION = (
 )
 _COLUMNS = [
     "left_version", "right_version", "precision", "case", "input", "content", "batch_size", "sequence_length",
-    "case_verdict", "first_operator", "guilty_as_left", "final_equal", "same_sequence", "operator",
+    "case_verdict", "first_operator", "causes", "final_equal", "same_sequence", "operator",
     "is_first", "calls", "differing_calls", "first_module", "max_absolute_difference", "max_ulp_distance", "detail",
 ]  # fmt: skip
 _INDEX = "index steps"
@@ -70,7 +70,7 @@ def draw(divergence: pd.DataFrame, operators: pd.DataFrame, environments: pd.Dat
         )
         panels.append(panel)
         width = max(width, panel_width)
-    title, notes = _findings(cases)
+    title, notes = _findings(cases, environments)
     if len(details) > len(drawn):
         notes.append(f"{len(details) - len(drawn)} more pairs and precisions that differ are in the CSV.")
     versions = torch_common.versions_of(cases)
@@ -105,7 +105,7 @@ def _rows(cases: pd.DataFrame, operators: pd.DataFrame) -> pd.DataFrame:
     )
     described = cases.rename(columns={"verdict": "case_verdict"})[
         [*torch_common.VERSIONS, *_CASE, "part", "case_verdict", "first_operator", "first_module",
-         "guilty_as_left", "final_equal", "same_sequence", "detail"]
+         "causes", "final_equal", "same_sequence", "detail"]
     ]  # fmt: skip
     merged = described.merge(counted, on=key, how="left")
     group = [*torch_common.VERSIONS, "part", "operator"]
@@ -443,7 +443,7 @@ def _case_counts(cases: pd.DataFrame) -> str:
     }
     plural = {"corpus batch": "corpus batches", "random tokens": "batches of random tokens"}
     parts = []
-    for kind in common.unique([*kinds, *cases["input"]]):
+    for kind in common.unique([*kinds, *cases.loc[cases["input"] != "any", "input"]]):
         of_kind = cases[cases["input"] == kind]
         number = of_kind[["content", "batch_size", "sequence_length"]].drop_duplicates().shape[0]
         if number:
@@ -472,11 +472,11 @@ def _noise(cases: pd.DataFrame) -> str:
     )
 
 
-def _findings(cases: pd.DataFrame) -> tuple[str, list[str]]:
+def _findings(cases: pd.DataFrame, environments: pd.DataFrame) -> tuple[str, list[str]]:
     across = cases[cases["left_version"] != cases["right_version"]]
     told = across[across["verdict"].isin(["equal", "diverges"])]
     notes = [
-        *(_tokens(told), _later(told), _vector_instructions(told)),
+        *(_tokens(told), _later(told), _causes(told, environments)),
         *(_hidden(told), _sequences(told), _unsupported(cases)),
     ]
     if across.empty:
@@ -567,22 +567,14 @@ def _operators(joined: object) -> list[str]:
     return [name for name in str(joined).split(", ") if name] if isinstance(joined, str) else []
 
 
-def _vector_instructions(told: pd.DataFrame) -> str:
-    """What is left of the differences when the right version uses the left one's vector instructions."""
-    tried = told[told["guilty_as_left"].notna() & (told["verdict"] == "diverges")]
-    words: dict[str, list[str]] = {}
-    for pair in torch_common.pairs_of(tried):
-        for part in _parts(tried):
-            rows = _of(tried, pair, part)
-            kept = common.unique(name for row in rows["guilty_as_left"] for name in _operators(row))
-            found = common.unique(name for row in rows["guilty"] for name in _operators(row))
-            gone = [name for name in found if name not in kept]
-            said = [f"{common.listed(kept[:5])} still differ{'s' * (len(kept) == 1)}"] if kept else []
-            said += [f"{common.listed(gone[:5])} no longer do{'es' * (len(gone) == 1)}"] if gone else []
-            if said:
-                words.setdefault(", ".join(said), []).append(f"{torch_common.step(pair)}, {_short(part)}")
-    each = [f"{said} ({'; '.join(names[:3])})" for said, names in list(words.items())[:3]]
-    return f"With the left version's vector instructions, {'; '.join(each)}." if each else ""
+def _causes(told: pd.DataFrame, environments: pd.DataFrame) -> str:
+    """Why operators differ: what, held the same in both versions, makes their outputs equal."""
+    words = {}
+    for pair in torch_common.pairs_of(told):
+        if said := torch_common.causes(told, environments, pair):
+            words[torch_common.step(pair)] = said
+    each = [f"{name}: {said}" for name, said in list(words.items())[:3]]
+    return f"Why they differ. {' '.join(f'{text}.' for text in each)}" if each else ""
 
 
 def _short(part: str) -> str:

@@ -181,13 +181,13 @@ def _panel(rows: pd.DataFrame, quantity: str, tolerance: float | None, *, legend
         .encode(x=x, y=y),
     ]
     if limit is not None:
-        words = f"bitsandbytes’\natol {limit:.0e}"  # beside the panel: lines may be anywhere in it
+        words = f"bitsandbytes’ atol {limit:.0e}"
         rule = alt.Chart(pd.DataFrame({"level": [limit], "words": [words]})).encode(y=y)
         layers += [
             rule.mark_rule(strokeDash=[5, 3], color=common.INK, aria=False),
             rule.mark_text(
-                align="left", lineBreak="\n", lineHeight=12, dy=-6, fontSize=10, color=common.INK, aria=False
-            ).encode(x=alt.value(_WIDTH + 6), text="words:N"),
+                align="right", baseline="top", dy=4, fontSize=10, color=common.INK, aria=False
+            ).encode(x=alt.value(_WIDTH - 4), text="words:N"),
         ]
     return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT)
 

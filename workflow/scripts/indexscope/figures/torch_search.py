@@ -304,7 +304,7 @@ def _verdicts(told: pd.DataFrame) -> str:
     text = f"Of {len(told)} comparisons of a measure: {common.listed(each)}."
     if len(moved):
         low = _largest(moved, -moved["p_value"])
-        part = "less than 0.1 %" if low["p_value"] < 0.001 else f"{100 * low['p_value']:.2g} %"
+        part = "less than 0.1 %" if low["p_value"] < 0.001 else f"{100 * low['p_value']:.3g} %"
         pair = (low["left_version"], low["right_version"])
         text += (
             f" The least likely by chance: {low['measure']}, {torch_common.step(pair)}, "

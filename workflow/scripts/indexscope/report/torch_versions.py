@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from indexscope.analysis.search_comparison import FAILED, NO_DIFFERENCE, search_verdict
-from indexscope.figures import common
+from indexscope.figures import common, torch_common
 from indexscope.run_record import COMPLETED
 
 from . import facts, page
@@ -378,18 +378,10 @@ def first_operator(measured: Measured) -> tuple[str, str]:
             )
         )
         support.insert(0, f"All encoder operators that differ: {common.listed(guilty)}.")
-        tried = [text for _, _, rows in told for text in rows["guilty_as_left"].dropna()]
-        if tried:
-            still = list(dict.fromkeys(name for text in tried for name in str(text).split(", ") if name))
-            support.insert(
-                1,
-                "With the older version's vector instructions "
-                + (
-                    f"{common.listed(still)} still differ{'s' * (len(still) == 1)}."
-                    if still
-                    else "none differs."
-                ),
-            )
+        for _, _, rows in told[:1]:
+            pair = (str(rows["left_version"].iloc[0]), str(rows["right_version"].iloc[0]))
+            if why := torch_common.causes(rows, measured.torch_environments, pair):
+                support.insert(1, f"Why: {why}.")
     elif equal:
         sentence = f"In {words}, no operator of the encoder gives other output for equal input"
     else:
