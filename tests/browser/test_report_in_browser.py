@@ -17,8 +17,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import tables
+import torch_tables
 from checkout import Checkout
 from indexscope.analysis.memory_comparison import compare_memory
+from indexscope.figures.catalog import TORCH_FIGURES
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -226,6 +228,49 @@ def test_the_report_of_a_real_run_is_drawn_and_fetches_nothing(
     assert "given the same work, RAGatouille takes" in first
     check_page(browser, page, width)
     assert page.stat().st_size < 12e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_of_real_versions_is_drawn_and_fetches_nothing(
+    browser: webdriver.Chrome, compared_versions: Checkout, width: int
+) -> None:
+    page = compared_versions.path / "results" / "torch_versions.html"
+    open_page(browser, page, width, ALL_DRAWN)
+    assert len(browser.find_elements(By.CSS_SELECTOR, "[data-chart]")) == len(TORCH_FIGURES)
+    for chart in TORCH_FIGURES:
+        assert marks(browser, chart)["svg"] == 1
+        assert marks(browser, chart)["marks"] > 5
+    first = browser.find_element(By.ID, "first-screen").text
+    assert "9.9.9" in first
+    assert "makes all final artifacts equal" in first
+    assert browser.get_log("browser") == []
+    assert [url for url in requests(browser) if not url.startswith("data:")] == [page.as_uri()]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(STICKING_OUT) == []
+
+
+@pytest.fixture(scope="module")
+def versions_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("versions")
+    torch_tables.write(directory / "tables", torch_tables.study())
+    (directory / "figures").mkdir()
+    for name in TORCH_FIGURES:
+        command = [sys.executable, ROOT / "workflow" / "scripts" / "plot.py", name]
+        command += ["--tables", directory / "tables", "--output", directory / "figures" / name]
+        subprocess.run(command, check=True)
+    (directory / "configuration.yaml").write_text("torch_versions:\n  documents: 1000\n")
+    command = [sys.executable, ROOT / "workflow" / "scripts" / "report.py", "--experiment", "torch_versions"]
+    command += ["--tables", directory / "tables", "--figures", directory / "figures"]
+    command += ["--configuration", directory / "configuration.yaml"]
+    subprocess.run([*command, "--output", directory / "torch_versions.html"], check=True)
+    return directory / "torch_versions.html"
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_of_versions_fits(browser: webdriver.Chrome, versions_page: Path, width: int) -> None:
+    open_page(browser, versions_page, width, ALL_DRAWN)
+    check_page(browser, versions_page, width)
 
 
 def test_a_mark_tells_its_numbers(browser: webdriver.Chrome, results: Path) -> None:

@@ -153,10 +153,7 @@ def _chart(
     legend = 3 if few else 5
     if few:
         halves = [half for half in _halves(keys) if half]
-        panels = [
-            _panel(cells, labels, half, cell, present, legend if number == 0 else None)
-            for number, half in enumerate(halves)
-        ]
+        panels = [_panel(cells, labels, half, cell, present, legend) for half in halves]
         width = len(halves) * (_NAMES + cell * len(labels) + 30)
         return alt.hconcat(*panels, spacing=34).resolve_scale(color="shared"), width
     blocks = [labels[start : start + _MOST_COLUMNS] for start in range(0, len(labels), _MOST_COLUMNS)]
@@ -182,7 +179,7 @@ def _panel(
     keys: list[tuple[str, str]],
     cell: int,
     present: list[str],
-    legend: int | None,
+    legend: int,
 ) -> common.Chart:
     order, names = [], []
     for number, (stage, name) in enumerate(keys):
@@ -203,7 +200,7 @@ def _panel(
             ticks=False, labelPadding=-_CELL_HEIGHT + 19, labelOverlap=False, labelLimit=cell, labelFontSize=10.5,
         ),
     )  # fmt: skip
-    colour = torch_common.verdict_colour(present, legend or 1)
+    colour = torch_common.verdict_colour(present, legend)
     base = alt.Chart(shown).encode(x=x, y=y)
     rectangles = base.mark_rect(stroke="white", strokeWidth=1.5, aria=False).encode(
         color=colour, tooltip=[*torch_common.artifact_tooltip(), "left_outcome:N", "right_outcome:N"]

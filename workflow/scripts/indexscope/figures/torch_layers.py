@@ -51,14 +51,8 @@ def draw(layers: pd.DataFrame, artifacts: pd.DataFrame, environments: pd.DataFra
     if drawn:
         chart: common.Chart = alt.vconcat(
             *[
-                _row(
-                    _some_cases(_of(rows, pair, precision), most),
-                    pair,
-                    precision,
-                    tolerances,
-                    legend=number == 0,
-                )
-                for number, (pair, precision) in enumerate(drawn)
+                _row(_some_cases(_of(rows, pair, precision), most), pair, precision, tolerances)
+                for pair, precision in drawn
             ],
             spacing=26,
         ).resolve_scale(color="shared")
@@ -125,13 +119,8 @@ def _tolerances(artifacts: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _row(
-    rows: pd.DataFrame, pair: Pair, precision: str, tolerances: dict[str, float], *, legend: bool
-) -> common.Chart:
-    panels = [
-        _panel(rows, quantity, tolerances.get(_DTYPES.get(precision, "")), legend=legend)
-        for quantity in _QUANTITIES
-    ]
+def _row(rows: pd.DataFrame, pair: Pair, precision: str, tolerances: dict[str, float]) -> common.Chart:
+    panels = [_panel(rows, quantity, tolerances.get(_DTYPES.get(precision, ""))) for quantity in _QUANTITIES]
     title = f"{torch_common.step(pair)}, {torch_common.PRECISIONS.get(precision, precision)}"
     chart: common.Chart = alt.hconcat(*panels, spacing=30).properties(
         title=alt.TitleParams(title, fontSize=13, offset=8)
@@ -139,7 +128,7 @@ def _row(
     return chart
 
 
-def _panel(rows: pd.DataFrame, quantity: str, tolerance: float | None, *, legend: bool) -> common.Chart:
+def _panel(rows: pd.DataFrame, quantity: str, tolerance: float | None) -> common.Chart:
     limit = tolerance if quantity == "max_absolute_difference" else None
     positive = rows.loc[rows[quantity] > 0, quantity]
     # Whole decades, and one below for zero.
@@ -167,7 +156,8 @@ def _panel(rows: pd.DataFrame, quantity: str, tolerance: float | None, *, legend
         "input:N",
         title=None,
         scale=alt.Scale(domain=present, range=[INPUT_COLOURS[name] for name in present]),
-        legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=2.5) if legend else None,
+        # In every panel the same, so that they make one.
+        legend=alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=2.5),
     )
     lines = alt.Chart(rows).mark_line(strokeWidth=1.3, opacity=0.65, aria=False)
     # One mark where many lines are at zero, or the last module alone is.

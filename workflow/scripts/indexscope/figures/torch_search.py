@@ -45,10 +45,9 @@ def draw(search: pd.DataFrame, queries: pd.DataFrame, environments: pd.DataFrame
     changes = _changes(queries)
     panels = [
         _panel(
-            torch_common.of_pair(search, pair), torch_common.of_pair(changes, pair), pair, measures, width,
-            legend=number == 0,
+            torch_common.of_pair(search, pair), torch_common.of_pair(changes, pair), pair, measures, width
         )
-        for number, pair in enumerate(drawn)
+        for pair in drawn
     ]  # fmt: skip
     title, notes = _findings(search, loud)
     quiet = [pair for pair in pairs if pair not in [*drawn, *loud, *failed]]
@@ -96,7 +95,7 @@ def _comparison_words(comparison: str, pair: Pair) -> str:
 
 
 def _panel(
-    rows: pd.DataFrame, changes: pd.DataFrame, pair: Pair, measures: list[str], width: int, *, legend: bool
+    rows: pd.DataFrame, changes: pd.DataFrame, pair: Pair, measures: list[str], width: int
 ) -> common.Chart:
     comparisons = common.unique(
         [name for name in _COMPARISONS if name in set(rows["comparison"])] + list(rows["comparison"])
@@ -109,7 +108,7 @@ def _panel(
     panels: list[common.Chart] = [
         _measure_panel(
             rows[rows["measure"] == measure], changes[changes["measure"] == measure], measure, labels, reach, width,
-            first=number == 0, legend=legend and number == 0,
+            first=number == 0,
         )
         for number, measure in enumerate(measures)
     ]  # fmt: skip
@@ -135,7 +134,6 @@ def _measure_panel(
     width: int,
     *,
     first: bool,
-    legend: bool,
 ) -> common.Chart:
     y = _rows_axis(labels, first=first)
     scale = alt.Scale(domain=[-reach, reach], nice=False)
@@ -152,7 +150,9 @@ def _measure_panel(
         "direction:N",
         title=None,
         scale=alt.Scale(domain=[_UP_WORDS, _DOWN_WORDS], range=[UP, DOWN]),
-        legend=alt.Legend(orient="bottom", symbolType="circle") if legend else None,
+        legend=alt.Legend(
+            orient="bottom", symbolType="circle"
+        ),  # in every panel the same, so that they make one
     )
     zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color="#B5B5B5", aria=False).encode(x=x("zero"))
     circles = alt.Chart(changes).mark_point(filled=True, opacity=0.75, yOffset=8, aria=False)

@@ -38,6 +38,8 @@ _MOST_NAMED, _MOST_VERSIONS = 3, 7
 _STAGES = ["planning", "training", "encoding", "finalizing"]
 _WITHIN = ["within tolerance", "within bitsandbytes tolerance"]
 _NOT_COMPARED = ["missing", "run failed"]
+# Of the machine: the scale beside the study has the device, the table of versions the versions.
+_TOLD_BESIDE = ("Versions", "Device")
 # What may differ between environments besides torch itself.
 _PACKAGES = {
     "python_version": "Python",
@@ -99,7 +101,7 @@ def render(measured: Measured, figures: Sequence[EmbeddedFigure], configuration:
         findings=findings(measured, {figure.name for figure in figures}),
         versions=version_facts(measured)[:_MOST_VERSIONS],
         more_versions=max(0, len(measured.torch_environments) - _MOST_VERSIONS),
-        machine=[(label, value) for label, value in facts.machine(runs) if label != "Versions"],
+        machine=[(label, value) for label, value in facts.machine(runs) if label not in _TOLD_BESIDE],
         conditions=conditions(measured),
         environments=environment_table(measured.torch_environments),
         artifacts=artifact_table(measured.torch_artifacts),
@@ -169,7 +171,7 @@ def conditions(measured: Measured) -> facts.Table:
         "corpus": facts.values(runs["corpus"]),
         "checkpoint": facts.values(runs["checkpoint"]),
         "precision": _PRECISION_WORDS[measured.precision],
-        "hardware": facts.values(runs["gpu_model"]) or facts.values(runs["device"]),
+        "hardware": facts.values(runs["gpu_model"]) or facts.values(runs["device"]).replace("cpu", "CPU"),
         "transformers": facts.values(environments["transformers_version"]),
     }
     published = {
@@ -180,8 +182,10 @@ def conditions(measured: Measured) -> facts.Table:
         "hardware": "NVIDIA L4",
         "transformers": "4.38.2",
     }
+    # What is the same on both sides explains nothing, and the first screen is short.
+    told = [name for name in here if here[name] != published[name]]
     return facts.Table(
-        ["", "here", "published"], [[name, here[name] or "–", published[name]] for name in here]
+        ["", "here", "published"], [[name, here[name] or "–", published[name]] for name in told]
     )
 
 
@@ -390,6 +394,15 @@ def first_operator(measured: Measured) -> tuple[str, str]:
     return sentence, " ".join(support)
 
 
+def _place(module: str) -> str:
+    """A module's path for a sentence; the tables have it whole."""
+    for beginning in ("bert.encoder.", "bert."):
+        module = module.removeprefix(beginning)
+    for ending in (".intermediate_act_fn", ".self"):  # of what is named before it, the one that computes
+        module = module.removesuffix(ending)
+    return module
+
+
 def _first_words(pair: str, inputs: int, diverging: pd.DataFrame, name: bool) -> str:
     """Which operator is first, how much it differs, for how many inputs."""
     places = Counter(zip(diverging["first_operator"], diverging["first_module"], strict=True)).most_common()
@@ -407,12 +420,12 @@ def _first_words(pair: str, inputs: int, diverging: pd.DataFrame, name: bool) ->
         if pd.isna(largest)
         else f"by at most {largest:.2g}" + ("" if pd.isna(ulp) else f" ({ulp:.0f} ULP)")
     )
-    others = [f"{each} in {where} for {count}" for (each, where), count in places[1:_MOST_NAMED]]
+    others = [f"{each} in {_place(where)} for {count}" for (each, where), count in places[1:_MOST_NAMED]]
     more = f"; {common.listed(others)}" if others else ""
     equal = inputs - len(diverging)
     none = f"; none for {equal}" if equal else ""
     at = f"from {pair}, " if name else ""
-    return f"{at}{operator} in {module} is the first to differ for equal input, {size}, {same}{more}{none}"
+    return f"{at}{operator} in {_place(module)} is the first to differ for equal input, {size}, {same}{more}{none}"
 
 
 def _index_steps(across: pd.DataFrame) -> list[str]:
