@@ -98,12 +98,7 @@ try:
     # The runs of torch_versions; an experiment of its own, with environments that only its target builds.
     TORCH = version_runs.Matrix(
         SETTINGS,
-        {
-            version: environments.lock_digest(
-                ENVIRONMENTS / f"{version_runs.environment_of(version)}.yaml"
-            )
-            for version in SETTINGS.torch_versions.versions
-        },
+        version_runs.lock_digests(SETTINGS.torch_versions.versions, ENVIRONMENTS),
         DEVICE,
     )
     TORCH_CORPUS = configuration.addressed(

@@ -27,6 +27,26 @@ def test_every_target_plans(checkout: Checkout, target: str) -> None:
     assert checkout.planned(target)["index_collection"] == 25
 
 
+@pytest.mark.parametrize(
+    ("configuration", "runs"),
+    # Each version twice, and the injections of each pair.
+    [("default", 2 * 2 + 3), ("torch_steps", 6 * 2 + 3 * 4), ("published", 19 * 2 + 18 * 3)],
+)
+def test_versions_plan(checkout: Checkout, configuration: str, runs: int) -> None:
+    jobs = checkout.planned("torch_versions", "--configfile", f"config/{configuration}.yaml")
+    assert jobs["index_with_version"] == jobs["dump_artifacts_of_version"] == runs
+    assert jobs["report_torch_versions"] == 1
+    assert "index_collection" not in jobs and "report" not in jobs
+
+
+def test_a_version_without_a_lock_is_refused(checkout: Checkout) -> None:
+    (checkout.path / "my.yaml").write_text("torch_versions: {versions: [2.0.1, 3.0.0]}\n")
+    done = checkout.snakemake("--dry-run", "--configfile", "my.yaml", check=False)
+    assert done.returncode != 0
+    assert "torch_versions.versions[1]: '3.0.0' has no envs/torch-3.0.0.yaml: write" in done.stdout
+    assert "lock_environments.py torch-3.0.0" in done.stdout
+
+
 def test_workflow_catalog_entry_plans_the_same(checkout: Checkout) -> None:
     jobs = checkout.planned("--snakefile", "workflow/Snakefile")
     assert jobs.pop("everything") == 1

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from indexscope import environments
 from indexscope.cells import Cell
 from indexscope.config import Configuration, digest
-from indexscope.run_record import RunIdentity
+from indexscope.run_record import InputError, RunIdentity
 
 PROFILER = "dumps"
 EXTENSIONS = "plaid_search"  # module of indexscope.frameworks: what indexing and searching compile
@@ -21,6 +23,25 @@ EXTENSIONS = "plaid_search"  # module of indexscope.frameworks: what indexing an
 def environment_of(version: str) -> str:
     """The locked environment of a PyTorch version: envs/NAME.in and envs/NAME.yaml."""
     return f"torch-{version}"
+
+
+def lock_digests(versions: Sequence[str], folder: Path) -> dict[str, str]:
+    """The digest of the lock of each version's environment, in `folder`.
+
+    Raises:
+        InputError: a version has no lock.
+    """
+    digests = {}
+    for position, version in enumerate(versions):
+        name = environment_of(version)
+        lock = folder / f"{name}.yaml"
+        if not lock.exists():
+            raise InputError(
+                f"torch_versions.versions[{position}]: {version!r} has no {lock}: write {folder / name}.in, and "
+                f"lock it with `python workflow/scripts/lock_environments.py {name}`"
+            )
+        digests[version] = environments.lock_digest(lock)
+    return digests
 
 
 @dataclass(frozen=True)
