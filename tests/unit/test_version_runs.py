@@ -148,13 +148,13 @@ def test_an_environment_is_built_beside_its_manifest(tmp_path: Path) -> None:
 
 
 def test_a_build_that_fails_is_a_result(tmp_path: Path) -> None:
-    text = 'mkdir -p "$prefix/half"; echo "solving"; echo "error: no wheel for this platform" >&2; exit 1'
+    text = 'mkdir -p "$prefix/half"; echo solving; echo "error: nothing fits" >&2; echo "  cause: no wheel" >&2; exit 1'
     done, output = make(tmp_path, fake_conda(tmp_path / "bin", text))
     assert done.returncode == 0
     manifest = json.loads(output.read_text())
     assert manifest["outcome"] == "failed"
     assert manifest["detail"].startswith(
-        "torch-9.9.9.yaml could not be built: error: no wheel for this platform"
+        "torch-9.9.9.yaml could not be built: error: nothing fits cause: no wheel ("
     )
     assert "to try again, delete" in manifest["detail"]
     assert not (output.parent / "prefix").exists()

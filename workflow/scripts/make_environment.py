@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -38,10 +39,17 @@ def build(conda: str, specification: Path, prefix: Path) -> str | None:
         sys.exit(f"{prefix}: the build was stopped")  # not a result: the next start builds it
     if process.returncode == 0 and (prefix / "bin" / "python").exists():
         return None
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
-    said = (errors or lines or ["conda said nothing"])[-1]
-    return f"{specification.name} could not be built: {said[:400]}"
+    return f"{specification.name} could not be built: {reason(printed)}"
+
+
+def reason(printed: str) -> str:
+    """The end of what conda printed, from its last line that begins as an error does."""
+    lines = [" ".join(line.split()) for line in printed.splitlines() if line.strip()]
+    begins = [
+        number for number, line in enumerate(lines) if re.match(r"(\w*error|fatal)\b", line, re.IGNORECASE)
+    ]
+    said = lines[begins[-1] :] if begins else lines[-1:]
+    return " ".join(said)[:400] or "conda said nothing"
 
 
 def main() -> None:

@@ -140,7 +140,7 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def verdict_colour(present: Sequence[str], columns: int = 4) -> alt.Color:
-    """Colour by verdict, with a legend of those that are `present` in so many columns; without one for 0."""
+    """Colour by verdict, with a legend of those that are `present` in so many columns."""
     used = [verdict for verdict in VERDICTS if verdict in set(present)]
     return alt.Color(
         "verdict:N",
@@ -150,9 +150,7 @@ def verdict_colour(present: Sequence[str], columns: int = 4) -> alt.Color:
             orient="bottom", symbolType="square", symbolStrokeWidth=0.5, symbolStrokeColor="#8A8A8A", symbolSize=140,
             columns=columns, labelLimit=260, columnPadding=18,
             labelExpr="({" + ", ".join(f"'{name}': '{LEGEND[name]}'" for name in used) + "})[datum.label]",
-        )
-        if columns
-        else None,
+        ),
     )  # fmt: skip
 
 

@@ -49,12 +49,9 @@ def draw(injections: pd.DataFrame, artifacts: pd.DataFrame, environments: pd.Dat
     shown = pd.concat([torch_common.of_pair(rows, pair) for pair in drawn]) if drawn else rows
     present = common.unique(shown["verdict"])
     panels = [
-        _panel(
-            torch_common.of_pair(rows, pair), torch_common.of_pair(injections, pair), pair, names, present,
-            legend=number == 0,
-        )
-        for number, pair in enumerate(drawn)
-    ]  # fmt: skip
+        _panel(torch_common.of_pair(rows, pair), torch_common.of_pair(injections, pair), pair, names, present)
+        for pair in drawn
+    ]
     title, notes = _findings(injections, pairs)
     if quiet:
         notes.append(
@@ -94,8 +91,6 @@ def _panel(
     pair: Pair,
     names: list[str],
     present: list[str],
-    *,
-    legend: bool,
 ) -> common.Chart:
     order = list(injections["injected"].replace("", _NONE))
     y = alt.Y("row:N", sort=order, scale=alt.Scale(domain=order), title=None, axis=None)
@@ -108,7 +103,7 @@ def _panel(
             orient="top", labelAngle=0, domain=False, ticks=False, labelLimit=_CELL + 6, labelFontSize=10
         ),
     )
-    colour = torch_common.verdict_colour(present, 4) if legend else torch_common.verdict_colour(present, 0)
+    colour = torch_common.verdict_colour(present)  # in every panel the same, so that they make one legend
     base = alt.Chart(rows).encode(x=x, y=y)
     ink = alt.condition(
         alt.FieldOneOfPredicate("verdict", torch_common.DARK), alt.value("white"), alt.value(common.INK)

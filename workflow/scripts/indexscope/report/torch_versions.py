@@ -194,13 +194,14 @@ def conditions(measured: Measured) -> facts.Table:
 
 def troubles(measured: Measured, runs: pd.DataFrame) -> facts.Troubles:
     """Environments that could not be built, and runs that did not complete."""
-    of_runs = facts.troubles(runs)
     missing = measured.torch_environments[measured.torch_environments["outcome"] != "built"]
+    # Those of an environment that is not there could not but fail.
+    of_runs = facts.troubles(runs[~runs["environment"].isin(missing["environment"])])
     sentences, rows = [], []
     for row in common.each_row(missing):
-        what = "is not supported here" if row.outcome == "unsupported" else "could not be built"
+        what = "is not supported here" if row.outcome == "unsupported" else "has no environment"
         why = "" if pd.isna(row.detail) else f": {row.detail.rstrip('.')}"
-        sentences.append(f"The environment of PyTorch {row.version} {what}{why}.")
+        sentences.append(f"PyTorch {row.version} {what}{why}.")
         rows.append(
             [
                 f"PyTorch {row.version}",
