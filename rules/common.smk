@@ -102,10 +102,10 @@ try:
         DEVICE,
     )
     TORCH_CORPUS = configuration.addressed(
-        SETTINGS, "corpora", SETTINGS.torch_versions.corpus
+        SETTINGS, "corpora", SETTINGS.corpus_of_versions
     )
     TORCH_CHECKPOINT = configuration.addressed(
-        SETTINGS, "checkpoints", SETTINGS.torch_versions.checkpoint
+        SETTINGS, "checkpoints", SETTINGS.checkpoint_of_versions
     )
     # Metadata of the tables; in the environment for the same reason as the commit.
     os.environ.update(
@@ -136,11 +136,11 @@ if ARCHIVE:
 # The corpora and checkpoints in use, by their names on disk.
 CORPORA = {
     CORPUS: SETTINGS.corpora[SETTINGS.index_memory.corpus],
-    TORCH_CORPUS: SETTINGS.corpora[SETTINGS.torch_versions.corpus],
+    TORCH_CORPUS: SETTINGS.corpora[SETTINGS.corpus_of_versions],
 }
 CHECKPOINTS = {
     CHECKPOINT: SETTINGS.checkpoints[SETTINGS.index_memory.checkpoint],
-    TORCH_CHECKPOINT: SETTINGS.checkpoints[SETTINGS.torch_versions.checkpoint],
+    TORCH_CHECKPOINT: SETTINGS.checkpoints[SETTINGS.checkpoint_of_versions],
 }
 # Those of the corpora that are downloaded, by the name of what is: a change of what is read of it fetches nothing.
 DATASETS = {

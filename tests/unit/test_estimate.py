@@ -174,7 +174,6 @@ def test_a_larger_encoder_takes_longer(tmp_path: Path) -> None:
     small = configured(index_memory=ONE)
     large = configured(
         index_memory={**ONE, "checkpoint": "large"},
-        torch_versions={"checkpoint": "large"},
         checkpoints={
             "large": {
                 "source": "synthetic",

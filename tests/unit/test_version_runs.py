@@ -77,6 +77,16 @@ def test_configured_pairs_and_a_single_version() -> None:
     assert not list(matrix(versions=["2.0.1"], repeats=1).comparisons())
 
 
+def test_without_a_corpus_of_its_own_it_has_that_of_index_memory() -> None:
+    mine = {"corpora": {"mine": {"source": "synthetic", "seed": 8}}, "index_memory": {"corpus": "mine"}}
+    assert config.load(mine).corpus_of_versions == "mine"
+    own = {"torch_versions": {"corpus": "synthetic"}}
+    with pytest.raises(
+        config.ConfigurationError, match=r"torch_versions\.corpus: 'synthetic' is not defined"
+    ):
+        config.load({**mine, **own})
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

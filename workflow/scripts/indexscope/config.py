@@ -132,13 +132,23 @@ class Configuration(Model):
                 )
         return self
 
+    @property
+    def corpus_of_versions(self) -> str:
+        """The corpus of torch_versions."""
+        return self.torch_versions.corpus or self.index_memory.corpus
+
+    @property
+    def checkpoint_of_versions(self) -> str:
+        """The checkpoint of torch_versions."""
+        return self.torch_versions.checkpoint or self.index_memory.checkpoint
+
     def _references(self) -> Iterator[tuple[str, str, Sequence[str]]]:
         experiment = self.index_memory
         systems = experiment.systems
         yield "index_memory.corpus", experiment.corpus, list(self.corpora)
         yield "index_memory.checkpoint", experiment.checkpoint, list(self.checkpoints)
-        yield "torch_versions.corpus", self.torch_versions.corpus, list(self.corpora)
-        yield "torch_versions.checkpoint", self.torch_versions.checkpoint, list(self.checkpoints)
+        yield "torch_versions.corpus", self.corpus_of_versions, list(self.corpora)
+        yield "torch_versions.checkpoint", self.checkpoint_of_versions, list(self.checkpoints)
         for position, name in enumerate(systems):
             yield f"index_memory.systems[{position}]", name, list(self.systems)
         for position, grid in enumerate(experiment.grids):

@@ -165,16 +165,15 @@ class Matrix:
             "injected": list(injected),
             "donor": donor.cell.digest if donor else None,
         }
-        sources = (
-            self._configuration.corpora[settings.corpus],
-            self._configuration.checkpoints[settings.checkpoint],
-        )
+        corpus = self._configuration.corpus_of_versions
+        checkpoint = self._configuration.checkpoint_of_versions
+        sources = (self._configuration.corpora[corpus], self._configuration.checkpoints[checkpoint])
         cell_digest = digest(content, *sources)
         system = system_name(version, injected, donor.version if donor else "")
         content |= {
             "system": system,
             "cell": cell_digest,
-            "corpus": settings.corpus,
-            "checkpoint": settings.checkpoint,
+            "corpus": corpus,
+            "checkpoint": checkpoint,
         }
         return VersionCell(version, Cell(system, cell_digest, content), injected, donor)

@@ -203,8 +203,8 @@ class VersionPair(Model):
 class TorchVersions(Model):
     """Which artifacts of an index change between PyTorch versions, which operator changes first, does it matter."""
 
-    corpus: Name = Field("synthetic", description="a name under corpora")
-    checkpoint: Name = Field("synthetic_small", description="a name under checkpoints")
+    corpus: Name | None = Field(None, description="a name under corpora; empty: that of index_memory")
+    checkpoint: Name | None = Field(None, description="a name under checkpoints; empty: that of index_memory")
     documents: int = Field(1000, ge=64, description="documents of the index")
     versions: list[Version] = Field(
         ["2.0.1", "2.1.0"], min_length=1, description="each X has an environment of its own, envs/torch-X.in"
