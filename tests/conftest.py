@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,12 +31,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def compared_versions(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A copy in which torch_versions has been run for real: the default pair, and a version that cannot be had."""
     _need_a_compiler()
-    copy = Checkout(tmp_path_factory.mktemp("compared_versions"))
-    lock = (copy.path / "envs/torch-2.1.0.yaml").read_text()
-    (copy.path / "envs/torch-9.9.9.yaml").write_text(lock.replace("torch==2.1.0", "torch==9.9.9"))
-    (copy.path / "my.yaml").write_text("torch_versions: {versions: [2.0.1, 2.1.0, 9.9.9]}\n")
-    copy.snakemake("torch_versions", "--configfile", "my.yaml")
-    return copy
+    started = _versions_compared(tmp_path_factory)
+    return started.result()
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +40,38 @@ def torch_python(compared_versions: Checkout) -> Path:
     """Python of an environment of one PyTorch version."""
     (python,) = (compared_versions.path / "results/environments").glob("torch-2.1.0-*/prefix/bin/python")
     return python
+
+
+@functools.cache
+def _versions_compared(tmp_path_factory: pytest.TempPathFactory) -> Future[Checkout]:
+    """It takes minutes, mostly of one core: tests that do not need it run beside it."""
+
+    def compare() -> Checkout:
+        copy = Checkout(tmp_path_factory.mktemp("compared_versions"))
+        lock = (copy.path / "envs/torch-2.1.0.yaml").read_text()
+        (copy.path / "envs/torch-9.9.9.yaml").write_text(lock.replace("torch==2.1.0", "torch==9.9.9"))
+        (copy.path / "my.yaml").write_text("torch_versions: {versions: [2.0.1, 2.1.0, 9.9.9]}\n")
+        copy.snakemake("torch_versions", "--configfile", "my.yaml")
+        return copy
+
+    return ThreadPoolExecutor(1).submit(compare)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that need real runs come last, those of PyTorch versions at the very end."""
+
+    def place(item: pytest.Item) -> int:
+        names = set(getattr(item, "fixturenames", ()))
+        return 2 * bool({"compared_versions", "torch_python"} & names) + ("finished" in names)
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _start_early(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    needed = any("compared_versions" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    if needed and shutil.which("c++"):
+        _versions_compared(tmp_path_factory)
 
 
 def _need_a_compiler() -> None:
