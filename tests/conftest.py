@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,8 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def compared_versions(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A copy in which torch_versions has been run for real: the default pair, and a version that cannot be had."""
     _need_a_compiler()
-    started = _versions_compared(tmp_path_factory)
-    return started.result()
+    return _compare_versions(tmp_path_factory).result()
 
 
 @pytest.fixture(scope="session")
@@ -42,19 +40,27 @@ def torch_python(compared_versions: Checkout) -> Path:
     return python
 
 
-@functools.cache
-def _versions_compared(tmp_path_factory: pytest.TempPathFactory) -> Future[Checkout]:
-    """It takes minutes, mostly of one core: tests that do not need it run beside it."""
+_comparisons: list[Future[Checkout]] = []
 
-    def compare() -> Checkout:
+
+def _compare_versions(tmp_path_factory: pytest.TempPathFactory) -> Future[Checkout]:
+    """Start it, once: it takes minutes, and tests that do not need it run beside it."""
+
+    if not _comparisons:
         copy = Checkout(tmp_path_factory.mktemp("compared_versions"))
         lock = (copy.path / "envs/torch-2.1.0.yaml").read_text()
         (copy.path / "envs/torch-9.9.9.yaml").write_text(lock.replace("torch==2.1.0", "torch==9.9.9"))
         (copy.path / "my.yaml").write_text("torch_versions: {versions: [2.0.1, 2.1.0, 9.9.9]}\n")
-        copy.snakemake("torch_versions", "--configfile", "my.yaml")
-        return copy
+        arguments = ["torch_versions", "--configfile", "my.yaml"]
+        # Not beside another start of Snakemake, which would take what is being built for what was left behind.
+        copy.snakemake(*arguments, "--conda-create-envs-only")
 
-    return ThreadPoolExecutor(1).submit(compare)
+        def compare() -> Checkout:
+            copy.snakemake(*arguments)
+            return copy
+
+        _comparisons.append(ThreadPoolExecutor(1).submit(compare))
+    return _comparisons[0]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -71,7 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _start_early(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
     needed = any("compared_versions" in getattr(item, "fixturenames", ()) for item in request.session.items)
     if needed and shutil.which("c++"):
-        _versions_compared(tmp_path_factory)
+        _compare_versions(tmp_path_factory)
 
 
 def _need_a_compiler() -> None:
