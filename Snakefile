@@ -8,7 +8,10 @@
 # figures           results/figures/*.svg, *.html, *.csv
 # tables            results/tables/*.parquet
 # index_runs        results/index_runs/{system}/{size}/{profiler}/{repeat}/ (the measured runs, no analysis)
+# profiler_cost     results/figures/profiler_disturbance.*: what measuring costs, from runs of its own in an order that
+#                   changes from round to round; wants a quiet machine (docs/measuring.md)
 # doctor            nothing: checks this machine, one thing a line with its remedy
+# accuracy          how right the measuring is: spikes of known size through every instrument (docs/measuring.md)
 # published_figures results/published/: the published study's tables, sentences and figures, checked against its
 #                   logs; needs no run and no framework (docs/published.md)
 # archive           results/archive.zip: all of it without hostnames and paths; `--config archive=FILE` draws it
@@ -50,6 +53,10 @@ else:
     include: "rules/index_runs.smk"
     include: "rules/artifacts.smk"
     include: "rules/tables.smk"
+    include: "rules/explained.smk"
+    include: "rules/accuracy.smk"
+    include: "rules/profiler_cost.smk"
+    include: "rules/traces.smk"
     include: "rules/published.smk"
     include: "rules/archive.smk"
 

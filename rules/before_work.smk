@@ -38,7 +38,7 @@ def environments_to_make():
 
 
 def announce_work():
-    """Say what is about to be measured, and refuse what the disk cannot hold."""
+    """Say what is about to be measured and what memory cannot hold; refuse what the disk cannot hold."""
     try:
         for line in estimate.environments_announcement(
             environments_to_make(), estimate.free_mib(Path("."))
@@ -48,7 +48,11 @@ def announce_work():
             PROGRESS.expected(have=has_slice),
             Path(RESULTS),
             estimate.free_mib(Path(RESULTS)),
-            doctor.machine_memory_mib(),
+            estimate.Available(
+                machine=doctor.machine_memory_mib(),
+                limit=SETTINGS.measurement.memory_limit_mib,
+                gpu=doctor.gpu_memory_mib() if DEVICE == "cuda" else None,
+            ),
         ):
             logger.info(line)
     except InputError as error:

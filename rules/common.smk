@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
@@ -18,11 +19,17 @@ ENVIRONMENTS = HOME / "envs"
 
 sys.path.insert(0, str(SCRIPTS.resolve()))
 
-from indexscope.figures.catalog import FIGURES, PUBLISHED_FIGURES, TORCH_FIGURES
+from indexscope.figures.catalog import (
+    ACCURACY_FIGURES,
+    FIGURES,
+    PROFILER_COST_FIGURES,
+    PUBLISHED_FIGURES,
+    TORCH_FIGURES,
+)
 from indexscope.run_record import InputError
 
 try:
-    from indexscope import archive, cells, environments, version_runs
+    from indexscope import archive, cells, environments, memory_plan, version_runs
     from indexscope import config as configuration
 except InputError as error:  # of an adapter, which is looked at as it is imported
     raise WorkflowError(str(error)) from None
@@ -83,7 +90,7 @@ try:
     )
     FUNCTIONS = configuration.load_functions(HOME / "config" / "functions.yaml")
     DEVICE = resolved_device(SETTINGS.measurement.device)
-    CELLS = {
+    ALL_CELLS = {
         name: cells.resolve(
             SETTINGS,
             name,
@@ -93,8 +100,11 @@ try:
                 ENVIRONMENTS / f"{SETTINGS.systems[name].environment}.yaml"
             ),
         )
-        for name in SETTINGS.index_memory.systems
+        for name in [*SETTINGS.index_memory.systems, *SETTINGS.profiler_cost.systems]
     }
+    # Those of index_memory, and those of the benchmark profiler_cost.
+    CELLS = {name: ALL_CELLS[name] for name in SETTINGS.index_memory.systems}
+    COST_CELLS = {name: ALL_CELLS[name] for name in SETTINGS.profiler_cost.systems}
     # The runs of torch_versions; an experiment of its own, with environments that only its target builds.
     TORCH = version_runs.Matrix(
         SETTINGS,
@@ -125,7 +135,7 @@ except InputError as error:
 wildcard_constraints:
     system="[a-z][a-z0-9_]*-[0-9a-f]{8}",
     documents="[0-9]+",
-    profiler="none|spans|memory_profiler",
+    profiler="none|spans|memory_profiler|ledger|memray",
     repeat="[0-9]+",
 
 
@@ -156,6 +166,9 @@ RUNS = {
     )
     for run in configuration.experiment_runs(SETTINGS.index_memory)
 }
+# For other viewers: the run whose functions were measured, and PREFIX of its two files.
+SPANS_RUN = RUN.replace("{profiler}", "spans")
+TRACE = f"{RESULTS}/traces/{{system}}/{{documents}}/{{repeat}}"
 TABLES = [
     "runs",
     "spans",
@@ -167,6 +180,12 @@ TABLES = [
     "memory_comparison",
     "artifact_comparison",
     "published_encode_seconds",
+    "ledger",
+    "memory_model",
+    "memory_model_terms",
+    "confounds",
+    "run_comparison",
+    "answers",
 ]
 if ARCHIVE:
     # Nothing is measured; what an older archive has no table for is not drawn.
@@ -182,7 +201,7 @@ def cell_of(wildcards):
     """The cell whose run directory the wildcards name."""
     if wildcards.system in TORCH.cells:
         return TORCH.cells[wildcards.system].cell
-    return CELLS[wildcards.system.rpartition("-")[0]]
+    return ALL_CELLS[wildcards.system.rpartition("-")[0]]
 
 
 def run_files(name, profiler=None):
@@ -195,6 +214,17 @@ def run_files(name, profiler=None):
 def gpus(wildcards):
     """One GPU for a cell whose device is cuda, none otherwise."""
     return 1 if DEVICE == "cuda" else 0
+
+
+def memory_of(wildcards, memory="host"):
+    """MiB that a run is to have on the host or on the GPU, by the memory model; none of the GPU on a CPU."""
+    of_version = wildcards.system in TORCH.cells
+    encoder = CHECKPOINTS[TORCH_CHECKPOINT if of_version else CHECKPOINT]
+    case = memory_plan.Case(
+        cell_of(wildcards).content, encoder.model_dump(), int(wildcards.documents)
+    )
+    profiler = version_runs.PROFILER if of_version else wildcards.profiler
+    return memory_plan.reserve_mib(case, memory, profiler)
 
 
 def library(*names):
@@ -212,11 +242,34 @@ def measuring_files(wildcards):
     framework = cell_of(wildcards).content["framework"]
     shared = cells.ADAPTERS[framework].EXTENSIONS
     adapter = ["frameworks/__init__.py", f"frameworks/{framework}.py"]
+    # What the profiler ledger loads beside the framework; other profilers load none of it.
+    ledger = (
+        python_files("ledger") if getattr(wildcards, "profiler", "") == "ledger" else []
+    )
     return library(
         *python_files("measure"),
+        *ledger,
         *adapter,
         *([f"frameworks/{shared}.py"] * bool(shared)),
     )
+
+
+def cost_memory_of(wildcards):
+    """MiB that the runs of the benchmark profiler_cost are to have; memray needs most."""
+    wildcards = SimpleNamespace(
+        system=wildcards.system,
+        documents=SETTINGS.profiler_cost.documents,
+        profiler="memray",
+    )
+    return memory_of(wildcards)
+
+
+def cost_figure_files():
+    return [
+        f"{RESULTS}/figures/{figure}.{suffix}"
+        for figure in PROFILER_COST_FIGURES
+        for suffix in ("svg", "html", "csv")
+    ]
 
 
 def figure_files(name=None):
@@ -230,7 +283,12 @@ def figure_files(name=None):
 
 
 def figure_tables(name):
-    tables = {**FIGURES, **TORCH_FIGURES}[name].tables
+    tables = {
+        **FIGURES,
+        **TORCH_FIGURES,
+        **PROFILER_COST_FIGURES,
+        **ACCURACY_FIGURES,
+    }[name].tables
     return [f"{RESULTS}/tables/{table}.parquet" for table in tables]
 
 
@@ -242,9 +300,12 @@ def figure_code(name):
         "figures/common.py",
         "figures/files.py",
         "figures/functions.py",
+        # What the steps between the systems say.
+        *(["analysis/confounds.py"] if name == "confounds" else []),
         # What several figures of one experiment share.
         *(["figures/torch_common.py"] if name in TORCH_FIGURES else []),
         "figures/artifact_comparison.py",
+        *(["figures/peak_parts.py"] if name == "part_growth" else []),
         f"figures/{name}.py",
     )
 
@@ -268,6 +329,7 @@ def to_make(form, values, *paths):
 SLICES = sorted(
     {
         *(f"{CORPUS}/{run[1]}" for run in RUNS),
+        f"{CORPUS}/{SETTINGS.profiler_cost.documents}",
         f"{TORCH_CORPUS}/{SETTINGS.torch_versions.documents}",
     }
 )
@@ -275,12 +337,15 @@ SLICES = sorted(
 SPLITS = sorted(
     {
         f"{CORPUS}/{run[1]}-{split_to}"
-        for run in RUNS
+        for run in [
+            *RUNS,
+            *((name, SETTINGS.profiler_cost.documents) for name in COST_CELLS),
+        ]
         for split_to in [SETTINGS.systems[run[0]].split_to]
         if split_to
     }
 )
-EXTENSIONS = sorted({cell.extensions for cell in CELLS.values() if cell.extensions})
+EXTENSIONS = sorted({cell.extensions for cell in ALL_CELLS.values() if cell.extensions})
 
 
 def collection_of(wildcards):
@@ -289,6 +354,18 @@ def collection_of(wildcards):
     if split_to is None:
         return f"results/slices/{CORPUS}/{wildcards.documents}.jsonl"
     return f"results/passages/{CORPUS}/{wildcards.documents}-{split_to}.jsonl"
+
+
+def cost_collection_of(wildcards):
+    """The documents of the runs of the benchmark profiler_cost."""
+    documents = SETTINGS.profiler_cost.documents
+    return collection_of(SimpleNamespace(system=wildcards.system, documents=documents))
+
+
+# Of each system: a first one, and none twice in each round.
+COST_RUNS = 1 + SETTINGS.profiler_cost.rounds * (
+    len(SETTINGS.profiler_cost.variants) + 1
+)
 
 
 def dataset_of(corpus):
@@ -374,6 +451,18 @@ def unless_gone(paths, *while_kept):
     return paths if SETTINGS.keep in while_kept else ancient(paths)
 
 
+def trace_files(suffix="trace.json"):
+    """Of each system and size the first run under the profiler spans, for other viewers."""
+    first = {}
+    for system, documents, profiler, repeat in sorted(RUNS):
+        if profiler == "spans":
+            first.setdefault((system, documents), repeat)
+    return [
+        f"{TRACE.format(system=CELLS[system].path_name, documents=documents, repeat=repeat)}.{suffix}"
+        for (system, documents), repeat in first.items()
+    ]
+
+
 EXTERNAL_LOGS = f"{RESULTS}/tables/external_logs.parquet"
 
 
@@ -439,6 +528,7 @@ REPORT_CODE = library(
     "schemas.py",
     "run_record.py",
     "analysis/search_comparison.py",
+    "analysis/confounds.py",
     *(
         str(path.relative_to(LIBRARY))
         for folder in ("report", "figures")

@@ -13,7 +13,7 @@ rule resolve_cell:
     wildcard_constraints:
         system=to_make(
             "[a-z][a-z0-9_]*-[0-9a-f]{8}",
-            [*(cell.path_name for cell in CELLS.values()), *TORCH.cells],
+            [*(cell.path_name for cell in ALL_CELLS.values()), *TORCH.cells],
             "results/cells/{}.json",
         ),
     conda:
@@ -81,6 +81,7 @@ rule index_collection:
         spans=f"{RUN}/spans.jsonl",
         curve=f"{RUN}/memory_curve.csv",
         memory_profiler=f"{RUN}/memory_profiler.log",
+        ledger=f"{RUN}/ledger.jsonl",
         printed=f"{RUN}/stdout.log",
         index=kept(directory(f"{RUN}/index"), "indexes"),
     log:
@@ -95,8 +96,8 @@ rule index_collection:
         measured_run=1,
         # All of the machine: what runs beside a measured run disturbs it.
         machine=100,
-        mem_mb=lambda wildcards, attempt: attempt
-        * cells.memory_to_reserve_mib(int(wildcards.documents)),
+        mem_mb=lambda wildcards, attempt: attempt * memory_of(wildcards),
+        gpu_mem_mb=lambda wildcards: memory_of(wildcards, "gpu"),
         runtime=lambda wildcards: 10 + SETTINGS.measurement.timeout_seconds // 60,
     params:
         directory=lambda wildcards, output: os.path.dirname(output.run),

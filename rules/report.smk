@@ -7,6 +7,9 @@ rule report:
         library=REPORT_CODE,
         tables=[f"{RESULTS}/tables/{table}.parquet" for table in TABLES],
         figures=figure_files(),
+        # Linked, where there are any.
+        traces=trace_files(),
+        speedscope=trace_files("speedscope.json"),
     output:
         page=report(
             f"{RESULTS}/report.html",
@@ -31,9 +34,12 @@ rule report:
         settings=SETTINGS.model_dump_json(),
         tables=lambda wildcards, input: os.path.dirname(input.tables[0]),
         figures=lambda wildcards, input: os.path.dirname(input.figures[0]),
+        traces=lambda wildcards, input: (
+            f"--traces {input.traces}" if input.traces else ""
+        ),
         experiment="index_memory",
     message:
         "Writing the report: {output.page}"
     shell:
         "python {input.script} --experiment {params.experiment} --tables {params.tables} --figures {params.figures}"
-        " --configuration {params.configuration} --output {output.page} > {log} 2>&1"
+        " --configuration {params.configuration} {params.traces} --output {output.page} > {log} 2>&1"

@@ -241,4 +241,5 @@ use rule report as report_torch_versions with:
         settings=SETTINGS.model_dump_json(),
         tables=lambda wildcards, input: os.path.dirname(input.tables[0]),
         figures=lambda wildcards, input: os.path.dirname(input.figures[0]),
+        traces="",
         experiment="torch_versions",

@@ -110,6 +110,7 @@ use rule index_collection as index_with_version with:
         spans=f"{TORCH_RUN}/spans.jsonl",
         curve=f"{TORCH_RUN}/memory_curve.csv",
         memory_profiler=f"{TORCH_RUN}/memory_profiler.log",
+        ledger=f"{TORCH_RUN}/ledger.jsonl",
         printed=f"{TORCH_RUN}/stdout.log",
         index=kept(directory(f"{TORCH_RUN}/index"), "indexes"),
         dumps=kept(directory(f"{TORCH_RUN}/dumps"), "indexes", "dumps"),
@@ -126,8 +127,8 @@ use rule index_collection as index_with_version with:
         gpu=gpus,
         # What these runs cost is not compared; what they make is.
         machine=1,
-        mem_mb=lambda wildcards, attempt: attempt
-        * cells.memory_to_reserve_mib(int(wildcards.documents)),
+        mem_mb=lambda wildcards, attempt: attempt * memory_of(wildcards),
+        gpu_mem_mb=lambda wildcards: memory_of(wildcards, "gpu"),
         runtime=lambda wildcards: 10 + SETTINGS.measurement.timeout_seconds // 60,
     params:
         directory=lambda wildcards, output: os.path.dirname(output.run),

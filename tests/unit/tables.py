@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 from indexscope import schemas
+from indexscope.analysis.confounds import confound_rows
 
 Row = dict[str, Any]
 
@@ -31,6 +32,8 @@ SCHEMAS = {
     "published_encode_seconds": schemas.PUBLISHED_ENCODE_SECONDS,
     "external_logs": schemas.EXTERNAL_LOGS,
     "published_memory": schemas.PUBLISHED_MEMORY,
+    "confounds": schemas.CONFOUNDS,
+    "ledger": schemas.LEDGER,
 }
 ARTIFACTS = {
     "final/-/0/centroids": ("(512, 96)", "float32"),
@@ -303,11 +306,14 @@ def draw_figures(directory: Path, rows: Mapping[str, Iterable[Mapping[str, Any]]
     """Draw every figure of the tables `rows` into `directory`; returns the directory."""
     from indexscope.figures import (
         artifact_comparison,
+        confounds,
         files,
         ghost,
         memory_by_function,
         memory_over_time,
+        part_growth,
         peak_memory,
+        peak_parts,
         phase_time,
         profiler_cost,
         published_beside_ours,
@@ -325,6 +331,9 @@ def draw_figures(directory: Path, rows: Mapping[str, Iterable[Mapping[str, Any]]
         ),
         "phase_time": phase_time.draw(runs, comparison, table["published_encode_seconds"]),
         "profiler_cost": profiler_cost.draw(runs, comparison, table["published_encode_seconds"]),
+        "confounds": confounds.draw(table["confounds"], runs),
+        "peak_parts": peak_parts.draw(table["ledger"], runs),
+        "part_growth": part_growth.draw(table["ledger"], runs),
         "resolved_settings": resolved_settings.draw(runs),
         "published_beside_ours": published_beside_ours.draw(table["published_memory"], runs),
         "artifact_comparison": artifact_comparison.draw(table["artifact_comparison"], runs),
@@ -382,6 +391,7 @@ def study() -> dict[str, list[Row]]:
         if documents == 300:
             _add_run(rows, (system, documents, "memory_profiler", 1), peak + 84)
     _add_comparisons(rows)
+    rows["confounds"] = list(confound_rows(rows["runs"]))
     return rows
 
 

@@ -18,12 +18,15 @@ LAYERS = [
     {"report"},
     {"figures"},
     {"analysis"},
-    {"artifacts"},
+    {"artifacts", "ledger"},
     {"doctor", "estimate", "version_runs"},
     {"cells", "checkpoints", "environments"},
     {"corpora"},
+    {"ground_truth"},
     {"measure"},
     {"config", "redaction", "schemas"},
+    {"memory_plan"},
+    {"memory_model"},
     {"settings"},
     {"frameworks"},
     {"archive"},
@@ -69,7 +72,11 @@ def test_lower_layers_never_import_upper_ones(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [*sorted((LIBRARY / "measure").glob("*.py")), *sorted((LIBRARY / "frameworks").glob("*.py"))],
+    [
+        path
+        for folder in ("measure", "frameworks", "ground_truth")
+        for path in sorted((LIBRARY / folder).glob("*.py"))
+    ],
     ids=lambda path: path.name,
 )
 def test_measuring_is_standard_library_and_python_3_8(path: Path) -> None:
@@ -134,7 +141,7 @@ def test_a_stock_snakemake_can_plan() -> None:
                 "run_record.py",
                 "figures/catalog.py",
             ),
-            *("doctor.py", "estimate.py"),
+            *("doctor.py", "estimate.py", "memory_model.py", "memory_plan.py"),
             *(str(path.relative_to(LIBRARY)) for path in sorted((LIBRARY / "settings").glob("*.py"))),
         )
         for module in imported(LIBRARY / name)

@@ -97,6 +97,12 @@ def probe(**changes: Any) -> dict[str, Any]:
     return found | changes
 
 
+def test_memory_of_the_gpu(machine: Machine) -> None:
+    assert doctor.gpu_memory_mib(machine) is None
+    plant_gpu(machine)
+    assert doctor.gpu_memory_mib(machine) == 49140
+
+
 def test_a_machine_on_which_all_is_well(machine: Machine) -> None:
     findings = list(doctor.examine(Needs(device="cpu", work="24 of 24 to make"), machine, [probe(nvcc=None)]))
     assert {finding.status for finding in findings} <= {OK}, findings

@@ -20,6 +20,7 @@ import tables
 from indexscope.figures import (
     artifact_comparison,
     common,
+    confounds,
     files,
     functions,
     ghost,
@@ -38,6 +39,7 @@ FAISS, TORCH = "ragatouille_faiss_true", "ragatouille_faiss_false"
 # figure → how it is drawn, and the tables it takes in order
 FIGURES: dict[str, tuple[Callable[..., common.Figure], list[str]]] = {
     "artifact_comparison": (artifact_comparison.draw, ["artifact_comparison", "runs"]),
+    "confounds": (confounds.draw, ["confounds", "runs"]),
     "phase_time": (phase_time.draw, ["runs", "memory_comparison", "published_encode_seconds"]),
     "profiler_cost": (profiler_cost.draw, ["runs", "memory_comparison", "published_encode_seconds"]),
     "resolved_settings": (resolved_settings.draw, ["runs"]),
@@ -175,6 +177,7 @@ def test_no_colour_has_two_meanings() -> None:
         *common.system_scale(pd.DataFrame({"series": [str(number) for number in range(9)]})).range,
         *common.ROLE_COLOURS.values(),
         *artifact_comparison.VERDICTS.values(),
+        *confounds.COLOURS.values(),
         common.ALARM,
     ]
     assert len(used) == len(set(used))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from indexscope.measure import supervisor
+from indexscope.measure import calibration, supervisor
 
 HERE = Path(__file__).parent
 SCRIPTS = HERE.parents[1] / "workflow" / "scripts"
@@ -29,8 +29,7 @@ FUNCTIONS = [
     "Static._Static__private",
     "no_such_function",
 ]
-# MEASUREMENT: per-CPU counters, 3 × max(32, 2·CPUs) pages × CPUs; and pages that the interpreter itself touches.
-BOUND_MIB = 3 * max(32, 2 * (os.cpu_count() or 1)) * (os.cpu_count() or 1) * 4096 / 2**20 + 0.5
+BOUND_MIB = calibration.peak_error_bound_mib() or 1.0  # none is declared before Linux 6.2
 
 
 class Toy:
@@ -49,7 +48,12 @@ class Toy:
 
     def command(self, profiler: str = "none", **cell: Any) -> list[str]:
         functions = [
-            {"module": "toy_framework", "qualname": name, "phase": name == "outer", "memory_profiler": True}
+            {
+                "module": "toy_framework",
+                "qualname": name,
+                "phase": name in ("outer", "child_work"),
+                "memory_profiler": True,
+            }
             for name in FUNCTIONS
         ]
         content = {
@@ -143,11 +147,14 @@ def test_spans_of_nested_spikes_are_exact(toy: Toy) -> None:
     record = toy.run("spans", **calling("outer", 4, 64))
     spans = toy.spans()
     assert record["memory"]["peaks_exact"] is True
+    assert record["memory"]["peak_error_bound_mib"] == calibration.peak_error_bound_mib()
+    assert 0 <= record["memory"]["peak_error_observed_mib"] <= BOUND_MIB
     assert risen(spans["outer"]) == pytest.approx(64, abs=BOUND_MIB)
     assert risen(spans["inner"]) == pytest.approx(64, abs=BOUND_MIB)
     assert risen(spans["small_again"]) == pytest.approx(4, abs=BOUND_MIB)  # not the larger one before it
     assert spans["inner"]["depth"] == spans["outer"]["depth"] + 1
     assert spans["outer"]["end_pss_mib"] > 0  # a phase
+    assert spans["outer"]["end_tree_pss_mib"] >= spans["outer"]["end_pss_mib"] - 0.5
     assert spans["inner"]["end_pss_mib"] is None
     assert spans["outer"]["started_seconds"] < spans["inner"]["started_seconds"]
     assert spans["inner"]["ended_seconds"] < spans["outer"]["ended_seconds"]
@@ -162,6 +169,8 @@ def test_spawned_child_is_instrumented_and_told_apart(toy: Toy) -> None:
     assert spans["in_child"]["role"] == "parent"
     assert risen(spans["inner"]) == pytest.approx(64, abs=BOUND_MIB)
     assert risen(spans["in_child"]) < 32  # the child's memory is not the parent's
+    # The whole tree is found from the child: itself, and the parent that waits.
+    assert spans["child_work"]["end_tree_pss_mib"] > spans["child_work"]["end_pss_mib"] + 1
     patched = {(entry["role"], entry["qualname"]): entry["patched"] for entry in record["instrumented"]}
     for role in ("parent", "worker"):
         assert all(patched[role, name] for name in FUNCTIONS[:-1])

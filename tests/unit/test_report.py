@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import tables
 from indexscope import schemas
+from indexscope.analysis.confounds import confound_rows
 from indexscope.analysis.memory_comparison import compare_memory
 from indexscope.figures import common, files
 from indexscope.report import equal_work, facts, page
@@ -405,9 +406,8 @@ def test_without_equal_work_it_cannot_be_told() -> None:
     fair = repeated("colbert_fair", 1050, 1060, nbits=2, passages=None, **FAIR)
     assert answered(*systems, fair).sentence.endswith(
         "RAGatouille, use_faiss=True and ColBERT, equal work are meant to be equal but are not, or not known to be, "
-        "in passages after splitting and bits per dimension"
+        "in bits per dimension and passages after splitting"
     )
-    assert equal_work.steps(measured(*systems, fair)) == []
     assert (
         "one framework only" in answered(systems[0], repeated("colbert_b", 1, framework="colbert")).sentence
     )
@@ -424,28 +424,61 @@ def test_one_system_is_not_compared() -> None:
     assert equal_work.answer(equal_work.Measured(labelled(), tables.frame("memory_comparison"))) is None
 
 
-def test_steps_name_what_changes_and_add_up() -> None:
-    of = measured(
-        repeated("colbert_fair", 1050, 1060, **FAIR),
-        repeated("colbert_in_process", 1100, 1120, framework="colbert", environment="colbert", label="Inside",
-                 nbits=2, index_bsize=64, kmeans_iterations=4, passages=300),
-        repeated("colbert", 1700, 1690),
-        repeated(FAISS, 1240, 1250),
-    )  # fmt: skip
-    rows = equal_work.step_rows(of, equal_work.steps(of))
-    assert [row[1:3] + row[4:6] for row in rows] == [
-        ["ColBERT", "Inside", "−585", "−292"],
-        ["Inside", "ColBERT, equal work", "−55", "−28"],
-        ["ColBERT, equal work", "RAGatouille, use_faiss=True", "+190", "+95"],
-        ["ColBERT", "RAGatouille, use_faiss=True", "−450", "−225"],
+INSIDE = {
+    "framework": "colbert", "label": "Inside", "nbits": 2, "index_bsize": 64, "kmeans_iterations": 4,
+    "passages": 300, "environment": "colbert", "ragatouille_version": None,
+}  # fmt: skip
+
+
+def test_parent_only_trees_and_equal_work_are_told_in_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        *repeated("colbert_fair", 1050, 1060, **FAIR),
+        *repeated("colbert_in_process", 1100, 1120, **INSIDE),
+        *repeated("colbert", 1700, 1690),
+        *repeated(FAISS, 1240, 1250),
+        tables.run("colbert", 300, "spans"),
     ]
-    assert [row[3] for row in rows] == [
-        "process model (child process → in process)",
-        "passages after splitting (300 → 393), bits per dimension (2 → 4), passages per encoder batch (64 → 32), "
-        "k-means iterations (4 → 20), environment (colbert → ragatouille)",
-        "the framework itself",
-        "all of this",
+    spans = [
+        tables.span(rows[-1], function, (1.0, 2.0), (600.0, 620.0, 700.0), role, **pss)
+        for function, role, pss in [
+            ("setup", "worker", {"end_pss_mib": 510.0, "end_tree_pss_mib": 930.0}),
+            ("finalize", "worker", {"end_pss_mib": 540.0, "end_tree_pss_mib": 960.0}),
+            ("indexer.index", "parent", {}),
+        ]
     ]
+    study = {"runs": rows, "spans": spans, "confounds": list(confound_rows(rows))}
+    study["memory_comparison"] = list(compare_memory(rows))
+    html = run_report(results(tmp_path, study), monkeypatch)
+    section = text_of(html[html.index('<h2 id="equal-work">') :].partition("<h2 ")[2])
+    assert (
+        "Measured as the study did, one process of each, RAGatouille, use_faiss=True needs 795 MiB more than ColBERT "
+        "at 300 documents; counting whole process trees it needs 450 MiB less; given equal work and an equal "
+        "environment it needs 190 MiB more." in section
+    )
+    for told in (
+        "300 what is counted +1,245 +1,240 to +1,250 ColBERT, parent process: 450 ColBERT: 1,695 memory counted "
+        "(parent process → process tree) within each of the same 2 runs",
+        "300 process model −585 −600 to −570 ColBERT: 1,695 Inside: 1,110 process model (child process → in process) "
+        "beyond the spread of repeats (2 and 2 runs; chance alone does that in 33 % of cases)",
+        "300 framework +190 +180 to +200 ColBERT, equal work: 1,055 RAGatouille, use_faiss=True: 1,245 framework (",
+        "300 all, process trees −450 −460 to −440 ColBERT: 1,695 RAGatouille, use_faiss=True: 1,245 both ends,",
+        "300 ColBERT peak of each (RSS) 450 1,205 1,695",
+        "300 ColBERT end of planning (PSS) 420 510 930",
+        "300 ColBERT end of finalizing (PSS) 420 540 960",
+    ):
+        assert told in section
+    assert "end of training" not in section
+    assert "cannot be told from these runs" not in section
+
+
+def test_without_equal_work_the_section_says_what_is_missing(study: tuple[Path, str]) -> None:
+    section = text_of(study[1][study[1].index('<h2 id="equal-work">') :])
+    assert "with equal work and an equal environment it was not measured." in section
+    assert (
+        "What is the framework itself cannot be told from these runs: no two frameworks were given" in section
+    )
 
 
 def test_chance_of_samples_that_do_not_overlap() -> None:

@@ -92,6 +92,11 @@ def run_record(outcome: str = "completed", repeat: int = 0, **changes: Any) -> d
             "tree_peak_rss_mib": 1500.5,
             "tree_peak_moment": "index call",
             "index_peak_rss_mib": 1500.25,
+            "gpu_used_peak_mib": 900.0,
+            "gpu_reserved_peak_mib": 400.0,
+            "gpu_allocated_peak_mib": 350.5,
+            "gpu_others_peak_mib": 450.0,
+            "memray_heap_peak_mib": 700.5,
             "by_role": {"parent": 600.0, "worker": 900.0, "manager": 40.0},
             "processes": 3,
             "samples": 600,
@@ -241,6 +246,17 @@ def test_spans_of_two_runs_keep_their_order_and_their_key(tmp_path: Path) -> Non
     assert rows[2]["run"] == "colbert-0a1b2c3d/300/none/1"
     assert (rows[0]["ended_seconds"], rows[0]["peak_rss_mib"], rows[2]["gpu_peak_mib"]) == (4.0, 950.5, 7.0)
     assert rows[0]["end_pss_mib"] is None
+
+
+def test_pss_of_the_tree_is_null_in_spans_that_do_not_know_it(tmp_path: Path) -> None:
+    known = {**SPAN, "end_pss_mib": 512.5, "end_tree_pss_mib": 1024.25}
+    found = [
+        row["end_tree_pss_mib"]
+        for name, span in (("older", SPAN), ("newer", known))
+        for batch in span_batches([run_directory(tmp_path / name, spans=lines(span)) / "spans.jsonl"])
+        for row in batch.to_pylist()
+    ]
+    assert found == [None, 1024.25]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,11 @@ def main() -> None:
         "--extensions", help="folder of compiled torch extensions, where the framework has any"
     )
     parser.add_argument("--documents", type=int, required=True, help="number of documents in the collection")
-    parser.add_argument("--profiler", choices=["none", "spans", "memory_profiler", "dumps"], required=True)
+    parser.add_argument(
+        "--profiler",
+        choices=["none", "spans", "memory_profiler", "ledger", "memray", "dumps"],
+        required=True,
+    )
     parser.add_argument("--repeat", type=int, required=True, help="number of this repeat, from 1")
     parser.add_argument(
         "--threads", type=int, help="threads that this job was given; fewer than the cell's is an error"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from indexscope import schemas
 from indexscope.figures import files
-from indexscope.figures.catalog import FIGURES, TORCH_FIGURES
+from indexscope.figures.catalog import ACCURACY_FIGURES, FIGURES, PROFILER_COST_FIGURES, TORCH_FIGURES
 from indexscope.run_record import InputError
 
-CATALOG = {**FIGURES, **TORCH_FIGURES}
+CATALOG = {**FIGURES, **TORCH_FIGURES, **PROFILER_COST_FIGURES, **ACCURACY_FIGURES}
 
 
 def main() -> None:

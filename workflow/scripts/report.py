@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from indexscope import schemas
+from indexscope.figures import common
 from indexscope.figures.files import read_table
-from indexscope.report import index_memory, page, torch_versions
+from indexscope.report import compared_runs, index_memory, page, torch_versions, traces
 from indexscope.run_record import InputError
 
 
@@ -26,11 +28,14 @@ def main() -> None:
     parser.add_argument(
         "--configuration", type=Path, required=True, help="the resolved configuration (YAML), shown as it is"
     )
+    parser.add_argument(
+        "--traces", nargs="*", default=[], type=Path, help="runs for other viewers, to link (*.trace.json)"
+    )
     parser.add_argument("--output", type=Path, required=True, help="the page to write (HTML)")
     arguments = parser.parse_args()
     write = {page.INDEX_MEMORY: _index_memory, page.TORCH_VERSIONS: _torch_versions}[arguments.experiment]
     try:
-        text = write(arguments.tables, arguments.figures, arguments.configuration)
+        text = write(arguments)
     except InputError as error:
         sys.exit(str(error))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
@@ -39,23 +44,37 @@ def main() -> None:
     partial.replace(arguments.output)
 
 
-def _index_memory(tables: Path, figures: Path, configuration: Path) -> str:
+def _index_memory(arguments: argparse.Namespace) -> str:
+    tables = arguments.tables
     runs, comparison = _table(tables, "runs"), _table(tables, "memory_comparison")
     # Not where an archive has none.
     logs = _table(tables, "external_logs") if (tables / "external_logs.parquet").exists() else None
-    drawn = page.read_figures(figures, page.INDEX_MEMORY)
-    return index_memory.render(runs, comparison, drawn, _text(configuration), logs)
+    drawn = page.read_figures(arguments.figures, page.INDEX_MEMORY)
+    linked = traces.links(arguments.traces, arguments.output, common.label_systems(runs))
+    spans = _table(tables, "spans")
+    told = _rows(tables, "confounds")
+    names = common.comparison_names(common.label_systems(runs))
+    compared = compared_runs.pairs(_rows(tables, "run_comparison"), names)
+    return index_memory.render(
+        runs, comparison, drawn, _text(arguments.configuration), logs, linked, spans, told, compared,
+        _rows(tables, "answers"),
+    )  # fmt: skip
 
 
-def _torch_versions(tables: Path, figures: Path, configuration: Path) -> str:
-    measured = torch_versions.Measured(**{name: _table(tables, name) for name in torch_versions.TABLES})
-    return torch_versions.render(
-        measured, page.read_figures(figures, page.TORCH_VERSIONS), _text(configuration)
-    )
+def _torch_versions(arguments: argparse.Namespace) -> str:
+    tables = {name: _table(arguments.tables, name) for name in torch_versions.TABLES}
+    drawn = page.read_figures(arguments.figures, page.TORCH_VERSIONS)
+    return torch_versions.render(torch_versions.Measured(**tables), drawn, _text(arguments.configuration))
 
 
 def _table(directory: Path, name: str) -> pd.DataFrame:
     return read_table(directory / f"{name}.parquet", schemas.TABLES[name])
+
+
+def _rows(directory: Path, name: str) -> list[dict[str, Any]]:
+    """The table's rows with None for what is missing; none where an older archive lacks the table."""
+    there = (directory / f"{name}.parquet").exists()
+    return common.plain_rows(_table(directory, name)) if there else []
 
 
 def _text(configuration: Path) -> str:

@@ -5,7 +5,6 @@ A cell is named by its settings' digest: changed settings make a new cell, and i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +57,8 @@ def resolve(
         **configuration.measurement.model_dump(mode="json"),
         "device": device,
     }
+    if system.allocation_limit_mib is not None:
+        content["allocation_limit_mib"] = system.allocation_limit_mib
     sources = (
         configuration.corpora[experiment.corpus],
         configuration.checkpoints[experiment.checkpoint],
@@ -87,23 +88,3 @@ def _functions_of(framework: str, functions: Sequence[Function]) -> list[Functio
         if (module, qualname) not in named
     ]
     return listed + phases
-
-
-def memory_to_reserve_mib(documents: int) -> int:
-    """Memory to ask a scheduler for, in MiB: the largest terms of building an index, generously.
-
-    Terms as in colbert-ai 0.2.22, with 128 dimensions, 100 embeddings a document and every document split
-    in 1.3: libraries and model of two processes; texts; the k-means sample as float16, shuffled, and float32;
-    the code-assignment matrix (`compress_into_codes`: partitions × batch × 4 bytes, at most 2 GiB); codes,
-    sorted values and indices as int64 (`_build_ivf`).
-    """
-    passages = math.ceil(1.3 * documents)
-    embeddings = 100 * passages
-    partitions: int = 2 ** int(math.log2(16 * math.sqrt(embeddings)))
-    sampled = min(passages, 1 + int(16 * math.sqrt(120 * passages))) * 100
-    libraries = 2 * 1000 * 2**20
-    texts = 2 * documents * 2000
-    sample = sampled * 128 * (2 + 2 + 4)
-    assignment = partitions * min(2**29 // partitions, embeddings) * 4
-    inverted_lists = embeddings * 3 * 8
-    return math.ceil((libraries + texts + sample + assignment + inverted_lists) / 2**20)

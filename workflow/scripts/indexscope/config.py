@@ -22,6 +22,7 @@ from indexscope.settings.checkpoints import Checkpoint, SyntheticCheckpointSetti
 from indexscope.settings.corpora import Corpus, SyntheticCorpusSettings
 from indexscope.settings.experiments import ArtifactPair, IndexMemory, Measurement
 from indexscope.settings.external_logs import ExternalLog
+from indexscope.settings.profiler_cost import ProfilerCost
 from indexscope.settings.torch_versions import TorchVersions
 
 # The systems of the default configuration. ColBERT has the ColBERTConfig of the published study.
@@ -50,6 +51,13 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
         "environment": "ragatouille",
         "label": "RAGatouille (use_faiss=False)",
         "settings": {"use_faiss": False},
+    },
+    # ColBERT in process again, in the environment of RAGatouille: what the environment alone changes.
+    "colbert_same_environment": {
+        "framework": "colbert",
+        "environment": "ragatouille",
+        "label": "ColBERT in process, RAGatouille's environment",
+        "settings": {"in_process": True, **_STUDY},
     },
     # The fair pair: RAGatouille with faiss against ColBERT with the same environment, process model, passages
     # and settings.
@@ -95,6 +103,9 @@ class Configuration(Model):
     measurement: Measurement = Field(Measurement(), description="how runs are measured")
     index_memory: IndexMemory = Field(IndexMemory(), description="the experiment index_memory")
     torch_versions: TorchVersions = Field(TorchVersions(), description="the experiment torch_versions")
+    profiler_cost: ProfilerCost = Field(
+        ProfilerCost(), description="the benchmark profiler_cost: what measuring costs"
+    )
     external_logs: list[ExternalLog] = Field(
         [], description="memory logs from elsewhere, tabulated and drawn beside the runs"
     )
@@ -151,6 +162,8 @@ class Configuration(Model):
         yield "torch_versions.checkpoint", self.checkpoint_of_versions, list(self.checkpoints)
         for position, name in enumerate(systems):
             yield f"index_memory.systems[{position}]", name, list(self.systems)
+        for position, name in enumerate(self.profiler_cost.systems):
+            yield f"profiler_cost.systems[{position}]", name, list(self.systems)
         for position, grid in enumerate(experiment.grids):
             for entry, name in enumerate(grid.systems or []):
                 yield f"index_memory.grids[{position}].systems[{entry}]", name, list(self.systems)

@@ -374,6 +374,15 @@ def machine_memory_mib(machine: Machine | None = None) -> float | None:
     return min((size for size in (total, limit) if size is not None), default=None)
 
 
+def gpu_memory_mib(machine: Machine | None = None) -> float | None:
+    """Memory of the smallest GPU here, all of it; None without a GPU that says."""
+    driver = nvidia_driver(machine or Machine())
+    if isinstance(driver, str):
+        return None
+    sizes = [re.fullmatch(r".*, (\d+) MiB", gpu) for gpu in driver.gpus]
+    return min((float(size[1]) for size in sizes if size), default=None)
+
+
 def memory(needs: Needs, machine: Machine) -> Iterator[Finding]:
     sizes = meminfo_mib(machine)
     limit = cgroup_limit_mib(machine)

@@ -2,7 +2,8 @@
 
 A run's time is a start-up part plus a part by documents. Both come from finished runs of the same system under
 `index_runs/` where there are any, else from coefficients measured elsewhere (below, with their sources). Sizes
-and memory come from shapes. All of it is an estimate: right for planning an afternoon, not for a paper.
+come from shapes, memory from the memory model. All of it is an estimate: right for planning an afternoon, not for
+a paper.
 Standard library and the configuration's models only: the Snakefile imports it.
 """
 
@@ -15,19 +16,23 @@ import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from indexscope import config as configuration
-from indexscope.cells import Cell, memory_to_reserve_mib
+from indexscope import memory_plan
+from indexscope.cells import Cell
 from indexscope.config import Configuration, RunName
 from indexscope.environments import pins
+from indexscope.memory_plan import Case
 from indexscope.run_record import COMPLETED, InputError, read_run_record
 
 MIB = 2**20
 SHORT_SECONDS = 150.0  # work shorter than this is announced in one line
 _RECORDS_READ = 2000  # at most: reading them must not delay the start
+_SENTENCES = 6  # at most, of runs that cannot fit
+_REMEDIES = 3  # at most, in each
 _WATCHED = 16  # runs whose end is waited for; a workstation measures one at a time
 
 # Start-up seconds and seconds a document, profiler `none`, beside encoding itself. CPU: this project's default
@@ -40,17 +45,25 @@ _COEFFICIENTS = {
     ("colbert", "cuda"): (40.0, 0.0014),
     ("ragatouille", "cuda"): (40.0, 0.0014),
 }
-# The same sources: what memory_profiler makes of the two parts. `spans` costs less than runs differ.
-_MEMORY_PROFILER = {
-    ("colbert", "cpu"): (1.25, 1.25),
-    ("ragatouille", "cpu"): (1.3, 1.3),
-    ("colbert", "cuda"): (1.5, 1.5),
-    ("ragatouille", "cuda"): (1.5, 5.0),
+# What a profiler makes of the two parts; `spans` costs less than runs differ. memory_profiler: the same sources.
+# ledger and memray: processor time of one run each against one without, 200 documents on the same 2 cores, of the
+# whole run (a part by documents of its own is not known); on CUDA they have not been measured and count the same.
+_PROFILER_TIMES = {
+    "memory_profiler": {
+        ("colbert", "cpu"): (1.25, 1.25),
+        ("ragatouille", "cpu"): (1.3, 1.3),
+        ("colbert", "cuda"): (1.5, 1.5),
+        ("ragatouille", "cuda"): (1.5, 5.0),
+    },
+    "memray": dict.fromkeys([("colbert", "cpu"), ("colbert", "cuda")], (3.4, 3.4))
+    | dict.fromkeys([("ragatouille", "cpu"), ("ragatouille", "cuda")], (2.0, 2.0)),
+    "ledger": dict.fromkeys([("colbert", "cpu"), ("colbert", "cuda")], (4.2, 4.2))
+    | dict.fromkeys([("ragatouille", "cpu"), ("ragatouille", "cuda")], (2.7, 2.7)),
 }
 # BERT encoding 80-token passages in float32 on the same 2 cores: 33 per thread at width 128, 74 at width 384.
 _FLOPS_PER_THREAD = 50e9
-_TOKENS = 130  # a document: 100 a passage, 1.3 passages (as in cells.memory_to_reserve_mib)
-_TEXT_BYTES = 2000  # a document, as there
+_TOKENS = 130  # a document: 100 a passage, 1.3 passages
+_TEXT_BYTES = 2000  # a document
 # Built environments, from `du`: one with torch and its CUDA libraries, one that shares them with another
 # through hard links (the stand-in for conda), one without torch.
 _TORCH_MIB, _SHARED_TORCH_MIB, _SMALL_MIB = 7600, 600, 600
@@ -67,6 +80,28 @@ class Measured(NamedTuple):
     seconds: float
     start_up_seconds: float | None  # what is not in its phases; None where those were not recorded
     embeddings: int | None
+    passages: int | None = None
+
+
+class Need(NamedTuple):
+    """The memory that a system's runs of one size need, in MiB; the largest of their profilers."""
+
+    system: str
+    documents: int
+    runs: int
+    case: Case
+    host_mib: float
+    host_phase: str
+    gpu_mib: float  # 0 on a CPU
+    gpu_phase: str
+
+
+class Available(NamedTuple):
+    """The memory that runs may have, in MiB; None where nothing says."""
+
+    machine: float | None = None  # its memory, or its control group's limit
+    limit: int | None = None  # measurement.memory_limit_mib
+    gpu: float | None = None
 
 
 class Line(NamedTuple):
@@ -88,13 +123,17 @@ class Estimate:
     seconds: float
     disk_mib: dict[str, float]  # by what it is for, at the moment when most is there
     disk_mib_keeping_none: float
-    memory_mib: int  # of the largest run
-    largest: RunName | None
+    needs: list[Need]  # of each system and size, the largest first
     sources: str  # one sentence: where the times come from
 
     @property
     def total_disk_mib(self) -> float:
         return sum(self.disk_mib.values())
+
+    @property
+    def memory_mib(self) -> int:
+        """Of the run that needs most."""
+        return math.ceil(self.needs[0].host_mib) if self.needs else 0
 
 
 def read_measured(paths: Iterable[Path], cells: Mapping[str, Cell]) -> Iterator[Measured]:
@@ -125,6 +164,7 @@ def read_measured(paths: Iterable[Path], cells: Mapping[str, Cell]) -> Iterator[
                 seconds,
                 max(seconds - phases, 0.0) if phases else None,
                 resolved.get("embeddings"),
+                resolved.get("passages"),
             )
         except (InputError, KeyError, TypeError, ValueError, AttributeError):
             continue
@@ -189,7 +229,7 @@ class Times:
         expected = self._coefficients(system, profiler)
         runs = self.measured[system]
         runs = [run for run in runs if run.cell == self._cells[system].digest] or runs
-        for other in (profiler, "none", "spans", "memory_profiler"):
+        for other in (profiler, "none", "spans", *_PROFILER_TIMES):
             line = fit([run for run in runs if run.profiler == other], expected.start_up)
             if line is not None:
                 measured_with = self._coefficients(system, other)
@@ -207,7 +247,7 @@ class Times:
         start_up, per_document = _COEFFICIENTS[key]
         if content["device"] == "cpu":
             per_document += _TOKENS * self._encoder_flops / (_FLOPS_PER_THREAD * content["threads"])
-        factors = _MEMORY_PROFILER[key] if profiler == "memory_profiler" else (1.0, 1.0)
+        factors = _PROFILER_TIMES.get(profiler, {}).get(key, (1.0, 1.0))
         return Line(start_up * factors[0], per_document * factors[1])
 
     def sources(self, runs: Collection[RunName]) -> str:
@@ -333,17 +373,59 @@ def estimate(
     split = {run[1] for run in to_do if cells[run[0]].content["split_to"] is not None}
     slices += sum(1.3 * _TEXT_BYTES * size for size in split) / MIB
     records = 0.2 * len(to_do)
-    largest = max(to_do, key=lambda run: run[1], default=None)
     return Estimate(
         runs=len(to_do),
         all_runs=len(all_runs),
         seconds=sum(times.seconds(run) for run in to_do),
         disk_mib={"indexes and dumps": indexes, "documents": slices, "logs and records": records},
         disk_mib_keeping_none=keeping_none + slices + records,
-        memory_mib=memory_to_reserve_mib(largest[1]) if largest else 0,
-        largest=largest,
+        needs=memory_needs(cells, checkpoint.model_dump(mode="json"), to_do, times.measured),
         sources=times.sources(to_do) if to_do else "",
     )
+
+
+def memory_needs(
+    cells: Mapping[str, Cell],
+    checkpoint: Mapping[str, Any],
+    to_do: Collection[RunName],
+    measured: Mapping[str, Sequence[Measured]],
+) -> list[Need]:
+    """What the runs `to_do` need by the memory model, a system and size at a time; the largest first.
+
+    How long passages are, and how many a document gives, is what finished runs of the system had.
+    """
+    profilers: dict[tuple[str, int], list[str]] = {}
+    for system, documents, profiler, _ in to_do:
+        profilers.setdefault((system, documents), []).append(profiler)
+    found = []
+    for (system, documents), names in profilers.items():
+        passages, tokens = _passages(measured[system])
+        case = Case(cells[system].content, checkpoint, documents, passages, tokens)
+        prediction = case.prediction()
+        gpu_phase, gpu_mib = prediction.peak("gpu")
+        found.append(
+            Need(
+                system,
+                documents,
+                len(names),
+                case,
+                max(memory_plan.needed_mib(case, profiler=name) for name in set(names)),
+                prediction.peak("host")[0],
+                gpu_mib,
+                gpu_phase,
+            )
+        )
+    return sorted(found, key=lambda need: need.host_mib, reverse=True)
+
+
+def _passages(measured: Sequence[Measured]) -> tuple[float | None, float | None]:
+    """Passages a document, and embeddings a passage, in the largest finished run that counted them."""
+    counted = [run for run in measured if run.embeddings and run.passages]
+    if not counted:
+        return None, None
+    largest = max(counted, key=lambda run: run.documents)
+    passages = largest.passages or 0
+    return passages / largest.documents, (largest.embeddings or 0) / passages
 
 
 def _tokens(measured: Sequence[Measured]) -> float:
@@ -375,50 +457,138 @@ def refusal(expected: Estimate, free: float, folder: Path) -> str | None:
     )
 
 
-def announcement(expected: Estimate, folder: Path, free: float, machine_mib: float | None) -> list[str]:
+def announcement(
+    expected: Estimate, folder: Path, free: float, available: Available | None = None
+) -> list[str]:
     """The lines to print when work starts; none when no run is to be made.
 
     Raises:
         InputError: the disk cannot hold the runs.
     """
-    if not expected.runs or expected.largest is None:
+    if not expected.needs:
         return []
     if sentence := refusal(expected, free, folder):
         raise InputError(sentence)
+    available = available or Available()
     of_all = "" if expected.runs == expected.all_runs else f" of {expected.all_runs}"
     work = f"{expected.runs}{of_all} {_plural(expected.all_runs, 'run')} to measure, one after another: "
     work += about(expected.seconds)
     disk = f"up to {mib(expected.total_disk_mib)} of disk ({mib(free)} free in {folder})"
     memory = f"up to {mib(expected.memory_mib)} of memory"
-    if machine_mib is not None:
-        memory += f" (this machine: {mib(machine_mib)})"
+    if available.machine is not None:
+        memory += f" (this machine: {mib(available.machine)})"
+    if gpu := max(need.gpu_mib for need in expected.needs):
+        there = f" (there: {mib(available.gpu)})" if available.gpu is not None else ""
+        memory += f" and {mib(gpu)} of the GPU's{there}"
     lines = [f"{work}, {disk}, {memory}."]
     if expected.seconds >= SHORT_SECONDS:
-        system, documents, *_ = expected.largest
+        largest = expected.needs[0]
         lines = [
             f"{work}.",
-            f"They take {disk} and {memory}; the largest: {system}, {documents:,} documents.",
+            f"They take {disk} and {memory}; most memory: {largest.system}, {largest.documents:,} documents, "
+            f"in {largest.host_phase}.",
             expected.sources,
             "Environments, slices and figures come on top. To check the machine first: snakemake doctor --cores 1",
         ]
-    if machine_mib is not None and expected.memory_mib > machine_mib:
-        lines.append(
-            f"Warning: {expected.largest[1]:,} documents may need {mib(expected.memory_mib)}, more than the "
-            f"{mib(machine_mib)} of this machine. Running out of memory is recorded as the run's outcome; "
-            "measurement.memory_limit_mib ends such a run before the machine swaps."
-        )
-    return lines
+    return lines + too_large(expected.needs, available)
+
+
+def too_large(needs: Sequence[Need], available: Available) -> list[str]:
+    """The runs that cannot fit, a sentence for each system and kind of memory; none where all do.
+
+    They are announced, not refused: running out of memory is a result too.
+    """
+    host = min((size for size in available[:2] if size is not None), default=math.inf)
+    limited = available.limit is not None and host == available.limit
+    has = "measurement.memory_limit_mib allows" if limited else "this machine has"
+    gpu = math.inf if available.gpu is None else available.gpu
+    sentences = _unfit(needs, "host", host, has) + _unfit(needs, "gpu", gpu, "the GPU has")
+    if not sentences:
+        return []
+    more = len(sentences) - _SENTENCES
+    shown = (
+        sentences
+        if more <= 0
+        else [*sentences[:_SENTENCES], f"{more} more {_plural(more, 'kind')} of runs cannot fit."]
+    )
+    ends = "" if available.limit is not None else ", and measurement.memory_limit_mib ends such a run earlier"
+    return [
+        *(f"Warning: {sentence}" for sentence in shown),
+        f"These runs are started all the same: running out of memory is recorded as a run's outcome{ends}. "
+        "plan_memory.py says more, and its exit status can refuse them before anything starts: docs/planning.md",
+    ]
+
+
+def _unfit(needs: Sequence[Need], memory: str, size: float, has: str) -> list[str]:
+    """A sentence for the runs of each system that need more than `size` and have the same remedies."""
+    alike: dict[tuple[str, tuple[str, ...]], list[Need]] = {}
+    for need in sorted(needs, key=lambda each: _needed(each, memory), reverse=True):
+        if _needed(need, memory) > size:
+            alike.setdefault((need.system, _settings_that_fit(need, memory, size)), []).append(need)
+    return [_unfit_sentence(found, memory, size, has, settings) for (_, settings), found in alike.items()]
+
+
+def _needed(need: Need, memory: str) -> float:
+    return need.host_mib if memory == "host" else need.gpu_mib
+
+
+def _beside(need: Need, memory: str) -> float:
+    """What the profiler adds, whatever the setting."""
+    return max(_needed(need, memory) - need.case.prediction().peak(memory)[1], 0.0)
+
+
+def _settings_that_fit(need: Need, memory: str, size: float) -> tuple[str, ...]:
+    """One value of each setting that makes the run fit: the one that changes least."""
+    enough = {
+        saving.change.setting.partition(":")[0]: saving.change.setting
+        for saving in memory_plan.savings(need.case, memory)  # the one that saves most first
+        if saving.mib + _beside(need, memory) <= size
+    }
+    enough.pop("device" if memory == "host" else "", None)  # no GPU is at hand, or none is wanted
+    return tuple(enough.values())[:_REMEDIES]
+
+
+def _unfit_sentence(
+    found: Sequence[Need], memory: str, size: float, has: str, settings: Sequence[str]
+) -> str:
+    largest, smallest = found[0], found[-1]
+    runs = sum(need.runs for need in found)
+    sizes = [f"{documents:,}" for documents in sorted(need.documents for need in found)]
+    named = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 4 else _listed(sizes)
+    needed = _needed(largest, memory)
+    up_to = "" if len(sizes) == 1 else "up to "
+    phase = largest.host_phase if memory == "host" else largest.gpu_phase
+    sentence = (
+        f"{largest.system}, {named} documents ({runs} {_plural(runs, 'run')}), will need {up_to}"
+        f"about {mib(needed)} of {'memory' if memory == 'host' else 'GPU memory'} in {phase}, "
+        f"{mib(needed - size)} more than {has} ({mib(size)})"
+    )
+
+    def fits(documents: int) -> bool:
+        prediction = replace(smallest.case, documents=documents).prediction()
+        return prediction.peak(memory)[1] + _beside(smallest, memory) <= size
+
+    remedies = list(settings)
+    if most := memory_plan.most_documents(fits, smallest.documents):
+        remedies.append(f"about {most:,} documents")
+    if not remedies:
+        return f"{sentence}; no single setting makes it fit"
+    return f"{sentence}; {_listed(remedies, 'or')} would fit"
+
+
+def _listed(names: Sequence[str], last: str = "and") -> str:
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def needs(expected: Estimate) -> dict[str, Any]:
     """The part of `doctor.Needs` that comes from the runs to be made."""
-    if expected.largest is None:
+    if not expected.needs:
         return {"work": f"all {expected.all_runs} are made", "disk_mib": 0.0}
-    system, documents, *_ = expected.largest
+    largest = expected.needs[0]
     return {
         "disk_mib": round(expected.total_disk_mib),
         "memory_mib": expected.memory_mib,
-        "largest": f"{system}, {documents:,} documents",
+        "largest": f"{largest.system}, {largest.documents:,} documents",
         "work": f"{expected.runs} of {expected.all_runs} to make, {about(expected.seconds)}. {expected.sources}",
     }
 

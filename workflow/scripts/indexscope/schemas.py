@@ -66,10 +66,21 @@ RUNS = pa.schema(
         pa.field("parent_peak_rss_mib", pa.float64()),
         pa.field("worker_peak_rss_mib", pa.float64()),  # the spawned child; null when there is none
         pa.field("manager_peak_rss_mib", pa.float64()),
+        # On a GPU. In use on the device, by whomever, from outside (NVML); what PyTorch reserved in one process,
+        # of it tensors, and what of the device it did not reserve: contexts, other allocations and programs.
+        pa.field("gpu_used_peak_mib", pa.float64()),
+        pa.field("gpu_reserved_peak_mib", pa.float64()),
+        pa.field("gpu_allocated_peak_mib", pa.float64()),
+        pa.field("gpu_others_peak_mib", pa.float64()),  # at ends of phases (profiler spans) and at exit
+        # Under memray: the most that one process had asked its allocators for at once. Heap is not RSS.
+        pa.field("memray_heap_peak_mib", pa.float64()),
         pa.field("processes", pa.int64()),
         pa.field("samples", pa.int64()),
         pa.field("sample_interval_seconds", pa.float64()),  # median of the observed intervals
         pa.field("peaks_exact", pa.bool_()),  # false: /proc/self/clear_refs was not writable
+        # Of an exact peak: what it may be off by on this machine, and by what it was, for a spike of known size.
+        pa.field("peak_error_bound_mib", pa.float64()),
+        pa.field("peak_error_observed_mib", pa.float64()),  # the largest of the run's processes
         # Where and with what.
         pa.field("threads", pa.int64()),
         pa.field("allocator", pa.string()),
@@ -111,6 +122,7 @@ SPANS = pa.schema(
         pa.field("end_file_mib", pa.float64()),
         pa.field("end_shmem_mib", pa.float64()),
         pa.field("end_pss_mib", pa.float64()),  # at the end of phases only: reading it is slow
+        pa.field("end_tree_pss_mib", pa.float64()),  # the same of all processes of the run, added up
         pa.field("gpu_allocated_mib", pa.float64()),
         pa.field("gpu_reserved_mib", pa.float64()),
         pa.field("gpu_peak_mib", pa.float64()),
@@ -126,6 +138,7 @@ MEMORY_CURVE = pa.schema(
         pa.field("parent_process_id", pa.int64(), nullable=False),
         pa.field("role", pa.string(), nullable=False),
         pa.field("rss_mib", pa.float64(), nullable=False),
+        pa.field("shared_mib", pa.float64()),  # of it, pages of files and shared memory; null in older curves
     ]
 )
 
@@ -177,6 +190,226 @@ MEMORY_COMPARISON = pa.schema(
         pa.field("difference", pa.float64()),  # right - left, of the medians
         pa.field("ratio", pa.float64()),  # right / left, of the medians
         pa.field("separated", pa.bool_()),  # the samples do not overlap; null with one run on a side
+    ]
+)
+
+# One row for each part of a process's memory at one moment of a run under the profiler ledger. The parts of a
+# moment, `unexplained` among them, add up to tree_rss_mib.
+LEDGER = pa.schema(
+    [
+        *RUN_KEY,
+        # "tree peak" (while the index call ran); "peak of the whole run" where that is another; the highest point of
+        # a phase: planning, training, encoding, finalizing; "highest point of FUNCTION" where it has one of its own
+        pa.field("moment", pa.string(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),  # since the worker was started
+        pa.field("tree_rss_mib", pa.float64(), nullable=False),  # sum over processes at that moment
+        pa.field("process_id", pa.int64(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        # libraries and files, imported modules, model weights, corpus, tensors, native buffers, Python objects,
+        # retained by the allocator, CUDA context, other processes, unexplained
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),  # within the part: a package, a tensor, a buffer
+        pa.field("function", pa.string()),  # the framework's, which made it
+        pa.field("source", pa.string()),  # file and line of it, below site-packages
+        pa.field("operator", pa.string()),  # such as aten.mm
+        pa.field("shape", pa.string()),
+        pa.field("dtype", pa.string()),
+        pa.field("device", pa.string(), nullable=False),  # cpu, cuda:0; parts of a GPU are no part of the tree's RSS
+        pa.field("blocks", pa.int64()),
+        pa.field("mib", pa.float64(), nullable=False),
+        pa.field("evidence", pa.string(), nullable=False),  # observed, inferred
+        pa.field("basis", pa.string(), nullable=False),  # how it is known
+    ]
+)
+
+# What the memory model says of a phase of a run, beside what was measured.
+_MODEL_KEY = [
+    # run, published; with a level that smaller sizes alone give: run extrapolated, published extrapolated
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("run", pa.string()),  # null where published, and where extrapolated
+    pa.field("system", pa.string(), nullable=False),
+    pa.field("label", pa.string()),
+    pa.field("documents", pa.int64(), nullable=False),
+    # start-up, planning, training, encoding, finalizing, child exit (of ColBERT's child); peak
+    pa.field("phase", pa.string(), nullable=False),
+    pa.field("memory", pa.string(), nullable=False),  # host, gpu
+]
+MEMORY_MODEL = pa.schema(
+    [
+        *_MODEL_KEY,
+        pa.field("framework", pa.string(), nullable=False),
+        pa.field("profiler", pa.string()),
+        pa.field("repeat", pa.int64()),
+        pa.field("passages", pa.int64()),
+        pa.field("embeddings", pa.int64()),
+        pa.field("predicted_mib", pa.float64(), nullable=False),
+        pa.field("low_mib", pa.float64()),  # of an interval; null where nothing says how wide
+        pa.field("high_mib", pa.float64()),
+        pa.field("measured_mib", pa.float64()),
+        pa.field("error_percent", pa.float64()),  # predicted against measured
+        pa.field("deciding_phase", pa.string()),  # of the peak
+        pa.field("basis", pa.string(), nullable=False),  # what the constants come from, in words
+    ]
+)
+MEMORY_MODEL_TERMS = pa.schema(
+    [
+        *_MODEL_KEY,
+        pa.field("process", pa.string(), nullable=False),  # parent, worker, manager, tracker
+        pa.field("term", pa.string(), nullable=False),
+        pa.field("formula", pa.string(), nullable=False),  # in words and numbers: partitions x points x 4 bytes
+        pa.field("mib", pa.float64(), nullable=False),
+    ]
+)
+
+# The benchmark profiler_cost: one row for each run, in the order in which they were made.
+PROFILER_ROUNDS = pa.schema(
+    [
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("cell", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("framework", pa.string(), nullable=False),
+        pa.field("documents", pa.int64(), nullable=False),
+        pa.field("round", pa.int64(), nullable=False),  # 0: a first run, which is not compared
+        pa.field("position", pa.int64(), nullable=False),  # in the round, from 1
+        # bare (the tree is looked at once a second), none, spans, memory_profiler, memray
+        pa.field("variant", pa.string(), nullable=False),
+        pa.field("again", pa.bool_(), nullable=False),  # the round's second run of none
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("outcome_detail", pa.string()),
+        pa.field("started_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("wall_seconds", pa.float64()),
+        pa.field("index_seconds", pa.float64()),
+        pa.field("planning_seconds", pa.float64()),
+        pa.field("training_seconds", pa.float64()),
+        pa.field("encoding_seconds", pa.float64()),
+        pa.field("finalizing_seconds", pa.float64()),
+        pa.field("tree_peak_rss_mib", pa.float64()),
+        pa.field("index_peak_rss_mib", pa.float64()),
+        pa.field("memray_heap_peak_mib", pa.float64()),  # the largest of one process; null but under memray
+        pa.field("samples", pa.int64()),
+        # Processor time that the supervisor took while the run lasted: the cost of the curve.
+        pa.field("sampling_processor_seconds", pa.float64(), nullable=False),
+        pa.field("cpu_model", pa.string()),
+        pa.field("cpu_count", pa.int64()),
+    ]
+)
+
+# What each way of measuring costs: one row for each system, variant, baseline and quantity.
+PROFILER_OVERHEAD = pa.schema(
+    [
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("framework", pa.string(), nullable=False),
+        pa.field("documents", pa.int64(), nullable=False),
+        pa.field("variant", pa.string(), nullable=False),  # none by none: its second run of each round by its first
+        pa.field("baseline", pa.string(), nullable=False),  # what it is divided by: none, or bare (without the curve)
+        pa.field("quantity", pa.string(), nullable=False),  # a measured column of PROFILER_ROUNDS
+        pa.field("rounds", pa.int64(), nullable=False),  # in which it and the baseline completed
+        pa.field("rounds_lost", pa.int64(), nullable=False),  # in which one of them did not
+        pa.field("median_value", pa.float64()),  # of the variant
+        pa.field("median_baseline", pa.float64()),
+        pa.field("ratio", pa.float64()),  # median over rounds of the variant's value by the baseline's
+        pa.field("ratio_min", pa.float64()),
+        pa.field("ratio_max", pa.float64()),
+        # Of the median ratio, from the order of the rounds alone (sign test), and how often it covers it.
+        pa.field("interval_low", pa.float64()),
+        pa.field("interval_high", pa.float64()),
+        pa.field("interval_coverage", pa.float64()),  # below 0.95 with fewer than six rounds
+        # The range of none against itself, widened to hold the inverse of each ratio: which run is first is chance.
+        pa.field("none_low", pa.float64()),
+        pa.field("none_high", pa.float64()),
+        # at most 1.01 (of memory: no more than that either way), within the spread of none, beyond;
+        # spread of none, not comparable (peaks sampled once a second), no complete round
+        pa.field("verdict", pa.string(), nullable=False),
+    ]
+)
+
+# How much of the difference between two systems each thing that is unequal makes; one change a row, and the
+# shares of a size add up. Its last rows ("all, …") compare both ends directly: as the study did, and as trees.
+CONFOUNDS = pa.schema(
+    [
+        pa.field("documents", pa.int64(), nullable=False),
+        pa.field("step", pa.int64(), nullable=False),  # from 0
+        pa.field("confound", pa.string(), nullable=False),  # what changes, such as "environment"
+        pa.field("changes", pa.string(), nullable=False),  # every setting that does, from → to
+        pa.field("from_system", pa.string(), nullable=False),
+        pa.field("from_measure", pa.string(), nullable=False),  # parent process, process tree
+        pa.field("to_system", pa.string(), nullable=False),
+        pa.field("to_measure", pa.string(), nullable=False),
+        pa.field("from_runs", pa.int64(), nullable=False),
+        pa.field("to_runs", pa.int64(), nullable=False),
+        pa.field("from_mib", pa.float64()),  # median of the runs
+        pa.field("to_mib", pa.float64()),
+        pa.field("share_mib", pa.float64()),  # to - from
+        # Least and most of any two runs; of what is counted, within each of the same runs.
+        pa.field("share_low_mib", pa.float64()),
+        pa.field("share_high_mib", pa.float64()),
+        pa.field("beyond_spread", pa.bool_()),  # the runs do not overlap; null with one on a side
+    ]
+)
+
+# One row for each question, answered from measured rows or not at all.
+ANSWERS = pa.schema(
+    [
+        pa.field("question", pa.string(), nullable=False),  # short name, stable
+        pa.field("asked_by", pa.string(), nullable=False),  # the study's author, this project
+        pa.field("text", pa.string(), nullable=False),  # the question in words
+        pa.field("claim", pa.string(), nullable=False),  # what would be so; the verdict is about it
+        pa.field("experiment", pa.string(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),  # supported, not supported, not testable here
+        pa.field("answer", pa.string(), nullable=False),  # in words, with the numbers
+        pa.field("evidence", pa.list_(pa.string()), nullable=False),  # TABLE: row in words, one each
+        pa.field("remedy", pa.string()),  # what to run, where it is not testable here
+    ]
+)
+
+# One row for each quantity of two sides, aligned by run, phase and function; suppressed differences included.
+RUN_COMPARISON = pa.schema(
+    [
+        pa.field("left", pa.string(), nullable=False),  # a system, or what the two were called
+        pa.field("right", pa.string(), nullable=False),
+        pa.field("documents", pa.int64(), nullable=False),
+        pa.field("profiler", pa.string(), nullable=False),
+        pa.field("level", pa.string(), nullable=False),  # outcome, run, phase, function
+        pa.field("part", pa.string(), nullable=False),  # whole run, index call, a phase, a function
+        pa.field("role", pa.string()),  # of the process that it was read in
+        pa.field("quantity", pa.string(), nullable=False),  # a column of RUNS or SPANS; outcome
+        pa.field("left_runs", pa.int64(), nullable=False),
+        pa.field("left_median", pa.float64()),
+        pa.field("left_min", pa.float64()),
+        pa.field("left_max", pa.float64()),
+        pa.field("right_runs", pa.int64(), nullable=False),
+        pa.field("right_median", pa.float64()),
+        pa.field("right_min", pa.float64()),
+        pa.field("right_max", pa.float64()),
+        pa.field("difference", pa.float64()),  # right - left, of the medians
+        pa.field("ratio", pa.float64()),
+        pa.field("separated", pa.bool_()),  # the ranges do not overlap; null with one run on a side
+        # increased, decreased, not changed, only left, only right
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),  # why it is no change, where it is none
+    ]
+)
+
+# One row for each spike of known size and instrument: what it saw of it.
+MEASUREMENT_ACCURACY = pa.schema(
+    [
+        # spans, curve, sampling thread, memory_profiler, Snakemake benchmark
+        pa.field("instrument", pa.string(), nullable=False),
+        # spike; untouched, shared memory, file-mapped; nested, inner; nested, outer; small after large;
+        # threads, together; threads, each; forked child, spawned child, exception, killed
+        pa.field("case", pa.string(), nullable=False),
+        pa.field("size_mib", pa.int64(), nullable=False),
+        pa.field("gil", pa.string(), nullable=False),  # held, released: while the memory is there
+        pa.field("pages", pa.string(), nullable=False),  # 4 KiB, huge
+        pa.field("hold_seconds", pa.float64(), nullable=False),  # once all of it has been touched
+        pa.field("repeat", pa.int64(), nullable=False),
+        pa.field("true_mib", pa.float64(), nullable=False),  # what the case makes resident
+        pa.field("seen_mib", pa.float64()),  # above the level before; null where the instrument left nothing
+        pa.field("error_mib", pa.float64()),  # seen - true
+        pa.field("bound_mib", pa.float64()),  # declared of an exact peak; null before Linux 6.2
+        pa.field("within_bound", pa.bool_()),
+        pa.field("detail", pa.string()),
     ]
 )
 
@@ -535,6 +768,12 @@ INDEX_MEMORY_TABLES = {
     "memory_comparison": MEMORY_COMPARISON,
     "artifact_comparison": ARTIFACT_COMPARISON,
     "published_encode_seconds": PUBLISHED_ENCODE_SECONDS,
+    "ledger": LEDGER,
+    "memory_model": MEMORY_MODEL,
+    "memory_model_terms": MEMORY_MODEL_TERMS,
+    "confounds": CONFOUNDS,
+    "run_comparison": RUN_COMPARISON,
+    "answers": ANSWERS,
 }
 TORCH_TABLES = {
     "torch_runs": RUNS,
@@ -548,7 +787,9 @@ TORCH_TABLES = {
     "torch_search_queries": TORCH_SEARCH_QUERIES,
     "torch_published": TORCH_PUBLISHED,
 }
-TABLES = {**INDEX_MEMORY_TABLES, **TORCH_TABLES}
+PROFILER_COST_TABLES = {"profiler_rounds": PROFILER_ROUNDS, "profiler_overhead": PROFILER_OVERHEAD}
+ACCURACY_TABLES = {"measurement_accuracy": MEASUREMENT_ACCURACY}
+TABLES = {**PROFILER_COST_TABLES, **INDEX_MEMORY_TABLES, **TORCH_TABLES, **ACCURACY_TABLES}
 
 
 # Where a table comes from: environment variables, which the workflow sets (rules/common.smk), and the keys

@@ -30,6 +30,26 @@ FIGURES = {
         MEMORY,
         "RSS of every process of a run against time, phases as bands, systems side by side on equal scales.",
     ),
+    "confounds": Entry(
+        ["confounds", "runs"],
+        MEMORY,
+        "From one process of ColBERT to RAGatouille's process tree: the share of each thing that is unequal.",
+    ),
+    "peak_parts": Entry(
+        ["ledger", "runs"],
+        MEMORY,
+        "The peak of each system and size as a stack of named parts, with the largest things that hold data.",
+    ),
+    "part_growth": Entry(
+        ["ledger", "runs"],
+        MEMORY,
+        "Each part of the peak against the number of documents, and the highest point of each phase as a stack.",
+    ),
+    "memory_model": Entry(
+        ["memory_model", "memory_model_terms"],
+        MEMORY,
+        "What the memory model predicts of each run and published peak against what was measured, and its terms.",
+    ),
     "memory_by_function": Entry(
         ["runs", "spans", "memory_by_function"],
         FUNCTIONS,
@@ -106,6 +126,24 @@ TORCH_FIGURES = {
         ["torch_published"],
         PUBLISHED,
         "What was published of each pair of PyTorch versions beside what was measured here.",
+    ),
+}
+
+# Of the benchmark profiler_cost (`snakemake profiler_cost`).
+PROFILER_COST_FIGURES = {
+    "profiler_disturbance": Entry(
+        ["profiler_rounds", "profiler_overhead"],
+        TIME,
+        "Time and peak memory under each way of measuring relative to none, round by round, beside none with itself.",
+    ),
+}
+
+# Of how right the measuring is (`snakemake accuracy`).
+ACCURACY_FIGURES = {
+    "measurement_accuracy": Entry(
+        ["measurement_accuracy"],
+        MEMORY,
+        "How much of a spike of known size each instrument sees, by how long it is held.",
     ),
 }
 

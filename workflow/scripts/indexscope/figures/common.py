@@ -27,7 +27,7 @@ OUTCOME_WORDS = {
     "failed": "failed",
     "unsupported": "unsupported",
 }
-PROFILERS = ["none", "spans", "memory_profiler"]
+PROFILERS = ["none", "spans", "memory_profiler", "ledger", "memray"]
 # Drawn from bottom to top.
 ROLE_COLOURS = {
     "parent": "#56B4E9",
@@ -214,6 +214,12 @@ def label_systems(runs: pd.DataFrame) -> pd.DataFrame:
 def each_row(frame: pd.DataFrame) -> Iterator[Any]:
     """The rows as named tuples."""
     yield from frame.itertuples(index=False)
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows with None for what is missing, as the functions of indexscope.analysis take them."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
 
 
 def unique(values: Iterable[Any]) -> list[Any]:

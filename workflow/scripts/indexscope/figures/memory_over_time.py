@@ -47,7 +47,7 @@ class _Panel:
     profiler: str
     repeat: int
     instants: pd.DataFrame  # seconds, a column for each role, tree: MiB; thinned
-    phases: pd.DataFrame  # phase, started_seconds, ended_seconds
+    phases: pd.DataFrame  # phase, started_seconds, ended_seconds, raised (the exception that ended it)
     peak_seconds: float
     peak_mib: float
     moment: str | None
@@ -101,6 +101,7 @@ def draw(runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFrame, compariso
         support,
         [
             _published(list(drawn.values())),
+            _failed_attempts(list(drawn.values())),
             common.incomplete_words(runs),
             _not_run(in_size, series),
             "Both scales are equal among the systems of a size"
@@ -177,11 +178,11 @@ def _select(row: Any, runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFra
         peak_seconds, peak_mib = instants["seconds"].iloc[at], instants["tree"].iloc[at]
     if pd.notna(row.tree_peak_rss_mib):  # the sampler's own; the curve holds it to within its writing step
         peak_mib = row.tree_peak_rss_mib
-    highest = {
-        phase.phase: instants.loc[instants["seconds"].between(*phase[1:]), "tree"].max()
-        for phase in common.each_row(phases[["phase", "started_seconds", "ended_seconds"]])
-    }
-    known = {phase: level for phase, level in highest.items() if pd.notna(level)}
+    known: dict[str, float] = {}  # a phase comes again after a failed attempt
+    for phase in common.each_row(phases[["phase", "started_seconds", "ended_seconds"]]):
+        level = instants.loc[instants["seconds"].between(*phase[1:]), "tree"].max()
+        if pd.notna(level):
+            known[phase.phase] = max(level, known.get(phase.phase, 0.0))
     return _Panel(
         series=row.series,
         outcome=row.outcome,
@@ -191,13 +192,28 @@ def _select(row: Any, runs: pd.DataFrame, curve: pd.DataFrame, spans: pd.DataFra
         profiler=row.profiler,
         repeat=row.repeat,
         instants=thin(instants, most),
-        phases=phases[["phase", "started_seconds", "ended_seconds"]],
+        phases=phases[["phase", "started_seconds", "ended_seconds", "raised"]],
         peak_seconds=peak_seconds,
         peak_mib=peak_mib,
         moment=row.tree_peak_moment,
         limit_mib=row.limit,
         highest_phase=max(known, key=lambda phase: known[phase]) if known else None,
     )
+
+
+def _failed_attempts(panels: list[_Panel]) -> str:
+    """A sentence on the phases that failed in runs that went on after them; empty where none did."""
+    parts = []
+    for panel in panels:
+        failed = panel.phases[panel.phases["raised"].notna()]
+        if panel.outcome == COMPLETED and len(failed):
+            ends = [
+                f"{row.phase} at {row.ended_seconds:.1f} s ({row.raised})" for row in common.each_row(failed)
+            ]
+            parts.append(f"{common.listed(ends)} in {panel.series} at {common.documents(panel.documents)}")
+    if not parts:
+        return ""
+    return f"Failed, red with ×: {'; '.join(parts)}. In the same run the phases then begin anew."
 
 
 def _others(row: Any, runs: pd.DataFrame) -> str:
@@ -371,9 +387,11 @@ def _phase_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
         middle=scales.mib - (8.5 + 13 * row) * unit,
         floor=0.0,
         place=place,
-        words=panel.phases["phase"] + " " + length.map(_seconds),
+        words=panel.phases["phase"]
+        + " "
+        + length.map(_seconds)
+        + panel.phases["raised"].notna().map({True: " ×", False: ""}),
     )
-    bars = alt.Chart(phases).encode(x=scales.x(), x2="ended_seconds:Q")
     tooltip = [
         "phase:N",
         alt.Tooltip("started_seconds:Q", format=".2f"),
@@ -394,9 +412,13 @@ def _phase_layers(panel: _Panel, scales: _Scales) -> list[alt.Chart]:
             .encode(x=scales.x(), x2="ended_seconds:Q", y="top:Q", y2="floor:Q")
             for number, opacity in enumerate(_BANDS)
         ],
-        bars.mark_rect(color="#737373", stroke="#737373", strokeWidth=1.2).encode(
-            y="top:Q", y2="bottom:Q", tooltip=tooltip
-        ),
+        *[
+            alt.Chart(phases[phases["raised"].notna() == failed])
+            .mark_rect(color=colour, stroke=colour, strokeWidth=1.2)
+            .encode(x=scales.x(), x2="ended_seconds:Q", y="top:Q", y2="bottom:Q", tooltip=tooltip)
+            for failed, colour in ((False, "#737373"), (True, common.ALARM))
+            if (phases["raised"].notna() == failed).any()
+        ],
         label("right", "ended_seconds", "left", 4, common.INK),
         label("left", "started_seconds", "right", -4, common.INK),
         label("inside", "middle_seconds", "center", 0, "white"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -39,7 +38,7 @@ _WORTH_NAMING = 6  # transitions whose differences are told above the chart; all
 
 def draw(trends: pd.DataFrame, comparison: pd.DataFrame) -> Figure:
     """Args: the tables trends and campaign_comparison."""
-    runs = _rows(trends)
+    runs = common.plain_rows(trends)
     order = campaigns.campaigns_in_order(runs)
     if len(order) < 2:
         return _too_few(order)
@@ -90,15 +89,9 @@ def _too_few(order: Sequence[str]) -> Figure:
     return common.nothing_to_draw(title, reason, _COLUMNS)
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows with None for what is missing."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
-
-
 def _series(trends: pd.DataFrame) -> dict[tuple[str, str], str]:
     """(system, cell) → name in the figure; a system keeps its name across campaigns, the latest label's."""
-    names = campaigns.system_names(_rows(trends[["campaign", "system", "cell"]]))
+    names = campaigns.system_names(common.plain_rows(trends[["campaign", "system", "cell"]]))
     latest = trends.dropna(subset=["label"]).sort_values("started_at").groupby("system")["label"].last()
     label = {system: latest.get(system, system) for system, _ in names}
     if len(set(label.values())) < len(label):  # two systems under one label

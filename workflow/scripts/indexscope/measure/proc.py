@@ -6,7 +6,7 @@ Sizes are in KiB, as the kernel prints them, unless a name says otherwise.
 from __future__ import annotations
 
 import os
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Union
 
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -59,11 +59,19 @@ class SelfMemory:
             except OSError:
                 self.exact = False
 
+    def close(self) -> None:
+        for file in (self._status, self._clear_refs):
+            if file >= 0:
+                os.close(file)
 
-def self_pss_kib() -> Optional[int]:
-    """Proportional set size of the calling process. Slow (milliseconds per GiB): not for sampling."""
+
+def pss_kib(pid: Union[int, str] = "self") -> Optional[int]:
+    """Proportional set size of a process: a page that several share counts in part for each.
+
+    None when it is gone or may not be read. Slow (milliseconds per GiB): not for sampling.
+    """
     try:
-        with open("/proc/self/smaps_rollup", "rb") as rollup:
+        with open("/proc/%s/smaps_rollup" % pid, "rb") as rollup:
             for line in rollup:
                 if line.startswith(b"Pss:"):
                     return int(line.split()[1])
@@ -72,13 +80,36 @@ def self_pss_kib() -> Optional[int]:
     return None
 
 
-def rss_kib(pid: int) -> int:
-    """Resident set size of a process; 0 when it is gone or a zombie."""
+def tree_pss_kib(root: int, own_kib: int) -> int:
+    """Proportional set sizes of `root` and all processes below it, added up: no page counts twice.
+
+    `own_kib` is the caller's, read already: reading it is slow. A process that is gone or may not be read adds
+    nothing.
+    """
+    total = 0
+    pending = [root]
+    while pending:
+        pid = pending.pop()
+        total += own_kib if pid == os.getpid() else pss_kib(pid) or 0
+        pending += children(pid)
+    return total
+
+
+class Resident(NamedTuple):
+    """Resident set size of a process in KiB, and the part of it that is pages of files and shared memory."""
+
+    rss: int
+    shared: int
+
+
+def resident(pid: int) -> Resident:
+    """What is resident of a process; nothing when it is gone or a zombie."""
     try:
         with open("/proc/%d/statm" % pid, "rb", buffering=0) as statm:
-            return int(statm.read(128).split()[1]) * PAGE_KIB
+            fields = statm.read(128).split()
+        return Resident(int(fields[1]) * PAGE_KIB, int(fields[2]) * PAGE_KIB)
     except (OSError, IndexError):
-        return 0
+        return Resident(0, 0)
 
 
 class Stat(NamedTuple):

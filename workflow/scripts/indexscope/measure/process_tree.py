@@ -64,7 +64,7 @@ class TreeSampler:
 
     Args:
         root: process id.
-        curve: open text file; lines `seconds,process_id,parent_process_id,rss_mib` are written to it.
+        curve: open text file; lines `seconds,process_id,parent_process_id,rss_mib,shared_mib` are written to it.
         start_ns: the run's start on the monotonic clock.
     """
 
@@ -81,6 +81,7 @@ class TreeSampler:
         self.tree_kib = 0
         self.tree_peak_kib = 0
         self.tree_peak_at = 0.0
+        self.last_seconds = 0.0  # of the last sample, since the run's start
 
     def sample(self) -> None:
         """Read every process once."""
@@ -88,16 +89,18 @@ class TreeSampler:
         if now >= self._next_discovery:
             self._discover(now)
             self._next_discovery = now + _DISCOVERY_SECONDS
+        self.last_seconds = now
         total = 0
         for process in self.processes.values():
             if not process.counted:
                 continue
-            rss = proc.rss_kib(process.pid)  # 0 once it has ended, which closes its curve
+            memory = proc.resident(process.pid)  # 0 once it has ended, which closes its curve
+            rss = memory.rss
             if not rss and process.ended_at is None:
                 process.ended_at = now
             total += rss
             process.peak_kib = max(process.peak_kib, rss)
-            self._write(process, rss, now)
+            self._write(process, memory, now)
         self.tree_kib = total
         if total > self.tree_peak_kib:
             self.tree_peak_kib, self.tree_peak_at = total, now
@@ -107,9 +110,12 @@ class TreeSampler:
             self._intervals[interval] = self._intervals.get(interval, 0) + 1
         self._last_sample = now
 
-    def _write(self, process: Process, rss_kib: int, now: float) -> None:
-        if process.worth_writing(rss_kib, now):
-            self._curve.write("%.4f,%d,%d,%.3f\n" % (now, process.pid, process.parent, rss_kib / 1024))
+    def _write(self, process: Process, memory: proc.Resident, now: float) -> None:
+        if process.worth_writing(memory.rss, now):
+            self._curve.write(
+                "%.4f,%d,%d,%.3f,%.3f\n"
+                % (now, process.pid, process.parent, memory.rss / 1024, memory.shared / 1024)
+            )
 
     def median_interval(self) -> Optional[float]:
         """Median of the intervals that were really kept, in seconds (to the millisecond)."""
@@ -149,7 +155,7 @@ class TreeSampler:
                 process.alive = False
                 process.ended_at = process.ended_at or now
                 if process.counted:
-                    self._write(process, 0, now)
+                    self._write(process, proc.Resident(0, 0), now)
                 self.finished.append(self.processes.pop(pid))
                 process = None
                 if pid != self.root and stat is not None and stat.parent not in self.processes:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import threading
 import time
 from typing import Any, Callable, Dict, List, Optional
 
-from . import proc, records
+from . import gpu, proc, records
 
 _MIB_PER_KIB = 1 / 1024
 _MIB_PER_BYTE = 1 / 2**20
@@ -54,13 +53,15 @@ class SpanRecorder:
         path: the spans.jsonl to append to.
         role: this process's role in the tree (parent, worker, …).
         start_ns: the run's start on the monotonic clock; times are seconds since then.
+        root: the run's first process, whose tree this one belongs to; default: this one.
     """
 
-    def __init__(self, path: str, role: str, start_ns: int) -> None:
+    def __init__(self, path: str, role: str, start_ns: int, root: Optional[int] = None) -> None:
         self._memory = proc.SelfMemory()
         self._output = records.Appender(path)
         self._role = role
         self._start_ns = start_ns
+        self._root = os.getpid() if root is None else root
         self._lock = threading.Lock()
         self._open: List[_Span] = []
         self._calls: Dict[str, int] = {}
@@ -79,7 +80,10 @@ class SpanRecorder:
         return self._memory.exact
 
     def wrap(self, function: Callable[..., Any], name: str, phase: bool) -> Callable[..., Any]:
-        """A function which records a span named `name` for each call; `phase` also reads PSS at its end."""
+        """A function which records a span named `name` for each call.
+
+        With `phase`, PSS is read too, of this process and of the run's whole tree, once the span has ended.
+        """
 
         @functools.wraps(function)
         def measured(*args: Any, **kwargs: Any) -> Any:
@@ -97,7 +101,7 @@ class SpanRecorder:
     def _boundary(self) -> proc.Memory:
         memory = self._memory.read()
         self._memory.reset_peak()
-        gpu_peak = _gpu_peak_and_reset()
+        gpu_peak = gpu.PEAKS.take()
         for span in self._open:
             # Without a reset the counter only grows: a span that made it grow knows its peak, another a bound.
             known = self._memory.exact or memory.peak > span.start_peak
@@ -120,8 +124,11 @@ class SpanRecorder:
         with self._lock:
             memory = self._boundary()
             self._open.remove(span)
-        pss = proc.self_pss_kib() if phase else None
-        gpu = _gpu_memory()
+        pss = proc.pss_kib() if phase else None
+        tree_pss = None if pss is None else proc.tree_pss_kib(self._root, pss)
+        if phase:
+            gpu.PEAKS.note_others()
+        on_gpu = _gpu_memory()
         self._output.record(
             process_id=os.getpid(),
             role=self._role,
@@ -139,8 +146,9 @@ class SpanRecorder:
             end_file_mib=_mib(memory.file),
             end_shmem_mib=_mib(memory.shmem),
             end_pss_mib=None if pss is None else _mib(pss),
-            gpu_allocated_mib=gpu.get("allocated"),
-            gpu_reserved_mib=gpu.get("reserved"),
+            end_tree_pss_mib=None if tree_pss is None else _mib(tree_pss),
+            gpu_allocated_mib=on_gpu.get("allocated"),
+            gpu_reserved_mib=on_gpu.get("reserved"),
             gpu_peak_mib=span.gpu_peak,
             raised=span.raised,
         )
@@ -150,27 +158,8 @@ def _mib(kib: int) -> float:
     return round(kib * _MIB_PER_KIB, 3)
 
 
-def _cuda() -> Optional[Any]:
-    """torch.cuda when this process already uses it; asking must not start CUDA."""
-    torch = sys.modules.get("torch")
-    cuda = getattr(torch, "cuda", None)
-    # During torch's own import the attribute is there before the function is.
-    if cuda is None or not getattr(cuda, "is_initialized", bool)():
-        return None
-    return cuda
-
-
-def _gpu_peak_and_reset() -> Optional[float]:
-    cuda = _cuda()
-    if cuda is None:
-        return None
-    peak: float = round(cuda.max_memory_allocated() * _MIB_PER_BYTE, 3)
-    cuda.reset_peak_memory_stats()
-    return peak
-
-
 def _gpu_memory() -> Dict[str, float]:
-    cuda = _cuda()
+    cuda = gpu.cuda()
     if cuda is None:
         return {}
     return {

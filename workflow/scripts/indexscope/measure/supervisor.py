@@ -25,11 +25,13 @@ import sys
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import proc, process_tree, records, worker
+from . import gpu, heap, nvml, proc, process_tree, records, worker
 
 FORMAT = 1  # of run.json
-FILES = ("spans.jsonl", "memory_curve.csv", "memory_profiler.log", "stdout.log")
+FILES = ("spans.jsonl", "memory_curve.csv", "memory_profiler.log", "ledger.jsonl", "stdout.log")
 DUMPS = "dumps"  # a folder, of the profiler of that name
+LEDGER = "ledger"  # the same; it is reduced to a file and goes
+GPU_CURVE = "gpu_curve.csv"  # of runs on a GPU only
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -140,11 +142,14 @@ def _measure(
         "documents": documents,
         "collection": os.path.abspath(paths.collection),
         "checkpoint": os.path.abspath(paths.checkpoint),
+        "device": cell["device"],
         "index_root": os.path.join(directory, "root"),
         "events": events_path,
+        "heap": os.path.join(directory, heap.FOLDER),
         "spans": os.path.join(directory, "spans.jsonl"),
         "memory_profiler_log": os.path.join(directory, "memory_profiler.log"),
         "dumps": os.path.join(directory, DUMPS),
+        "ledger": os.path.join(directory, LEDGER),
         "artifacts": cell.get("artifacts") or [],
         "injected": cell.get("injected") or [],
         "donor": os.path.abspath(paths.donor) if paths.donor else None,
@@ -156,6 +161,7 @@ def _measure(
         json.dump(specification, file)
 
     started_at = _now()
+    environment = _environment(cell, paths, specification_path)
     out_of_memory_kills = _cgroup_out_of_memory_kills()
     with open(os.path.join(directory, "stdout.log"), "wb") as stdout:
         process = subprocess.Popen(
@@ -164,18 +170,24 @@ def _measure(
             stdout=stdout,
             stderr=subprocess.STDOUT,
             cwd=directory,
-            env=_environment(cell, paths, specification_path),
+            env=environment,
             start_new_session=True,
             preexec_fn=_child_set_up(cell.get("allocation_limit_mib")),
         )
     curve_path = os.path.join(directory, "memory_curve.csv")
-    with open(curve_path, "w", encoding="utf-8") as curve:
+    processor_seconds = time.process_time()
+    with open(curve_path, "w", encoding="utf-8") as curve, nvml.watching(
+        cell["device"], environment, os.path.join(directory, GPU_CURVE)
+    ) as gpus:
         sampler = process_tree.TreeSampler(process.pid, curve, start_ns)
-        ending = _watch(process, sampler, cell)
+        ending = _watch(process, sampler, cell, gpus)
     wall_seconds = (time.monotonic_ns() - start_ns) / 1e9
+    processor_seconds = time.process_time() - processor_seconds
     events = list(records.read(events_path))
     roles = {event["process_id"]: event for event in events if event["event"] == "process"}
     _add_roles(curve_path, roles)
+    if profiler == LEDGER:
+        _reduce_ledger(directory, worker_program)
 
     indexed = next((event for event in events if event["event"] == "indexed"), None)
     outcome, detail = _outcome(
@@ -205,7 +217,14 @@ def _measure(
         "started_at": started_at,
         "ended_at": _now(),
         "wall_seconds": round(wall_seconds, 3),
-        "memory": {**_memory(sampler, roles, events), **_peak_moment(sampler, indexed, curve_path)},
+        "sampling_processor_seconds": round(processor_seconds, 3),
+        "memory": {
+            **_memory(sampler, roles, events),
+            **_peak_moment(sampler, indexed, curve_path),
+            **gpus.summary(),
+            **gpu.summary(events),
+            **_heap(directory),
+        },
         "processes": _processes(sampler, roles),
         "instrumented": _instrumented(events),
         "attempts": _attempts(events),
@@ -302,6 +321,8 @@ def _environment(cell: Dict[str, Any], paths: Paths, specification_path: str) ->
         environment[variable] = str(cell["threads"])
     if cell["device"] == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
+    else:  # as NVML numbers them, whose readings are recorded
+        environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if cell["allocator"] == "pinned":
         environment["GLIBC_TUNABLES"] = _PINNED_ALLOCATOR
     return environment
@@ -322,7 +343,10 @@ def _child_set_up(allocation_limit_mib: Optional[int]) -> Any:
 
 
 def _watch(
-    process: "subprocess.Popen[bytes]", sampler: process_tree.TreeSampler, cell: Dict[str, Any]
+    process: "subprocess.Popen[bytes]",
+    sampler: process_tree.TreeSampler,
+    cell: Dict[str, Any],
+    gpus: nvml.GpuSampler,
 ) -> Ending:
     """Sample until the worker ends or has to be ended; leaves no process of the run alive."""
     interval = cell["sample_interval_seconds"]
@@ -334,6 +358,7 @@ def _watch(
     try:
         while process.poll() is None:
             sampler.sample()
+            gpus.sample(sampler.last_seconds)
             now = time.monotonic()
             if limit_kib and sampler.tree_kib > limit_kib:
                 reason = "out_of_memory_host"
@@ -482,6 +507,9 @@ def _memory(
         role = _role(process.pid, roles)
         by_role[role] = max(by_role.get(role, 0.0), round(process.peak_kib / 1024, 3))
     exact = [event["exact"] for event in events if event["event"] == "spans"]
+    calibrated = [event for event in events if event["event"] == "calibrated"]
+    bounds = [event["bound_mib"] for event in calibrated if event["bound_mib"] is not None]
+    errors = [event["error_mib"] for event in calibrated if event["error_mib"] is not None]
     return {
         "tree_peak_rss_mib": round(sampler.tree_peak_kib / 1024, 3),
         "by_role": by_role,
@@ -489,7 +517,16 @@ def _memory(
         "samples": sampler.samples,
         "sample_interval_seconds": sampler.median_interval(),
         "peaks_exact": all(exact) if exact else None,
+        "peak_error_bound_mib": max(bounds, default=None),
+        "peak_error_observed_mib": max(errors, default=None),
     }
+
+
+def _heap(directory: str) -> Dict[str, Any]:
+    """Of a run under memray: the most that one of its processes had allocated at once."""
+    of_processes = heap.peaks_mib(os.path.join(directory, heap.FOLDER))
+    peaks = [peak for peak in of_processes.values() if peak is not None]
+    return {"memray_heap_peak_mib": max(peaks)} if peaks else {}
 
 
 def _peak_moment(
@@ -570,10 +607,25 @@ def _add_roles(curve_path: str, roles: Dict[int, Dict[str, Any]]) -> None:
         curve_path + ".roles", "w", encoding="utf-8"
     ) as curve:
         writer = csv.writer(curve, lineterminator="\n")
-        writer.writerow(["seconds", "process_id", "parent_process_id", "role", "rss_mib"])
-        for seconds, pid, parent, rss in csv.reader(raw):
-            writer.writerow([seconds, pid, parent, _role(int(pid), roles), rss])
+        writer.writerow(["seconds", "process_id", "parent_process_id", "role", "rss_mib", "shared_mib"])
+        for seconds, pid, parent, rss, shared in csv.reader(raw):
+            writer.writerow([seconds, pid, parent, _role(int(pid), roles), rss, shared])
     os.replace(curve_path + ".roles", curve_path)
+
+
+def _reduce_ledger(directory: str, worker_program: str) -> None:
+    """Turn the ledger's logs, which may be large, into ledger.jsonl, in a process of its own.
+
+    Raises:
+        Defect: that failed.
+    """
+    scripts = os.path.dirname(os.path.abspath(worker_program))
+    command = [sys.executable, "-m", "indexscope.ledger.reduce", directory]
+    reduced = subprocess.run(
+        command, cwd=scripts, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if reduced.returncode:
+        raise Defect("The ledger's logs could not be read: %s" % _last_error_line(reduced.stderr))
 
 
 def _instrumented(events: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
@@ -636,7 +688,7 @@ def _now() -> str:
 def _publish(partial: str, output: str, record: Dict[str, Any]) -> None:
     """Move the finished run into place; run.json comes last and says that all is there."""
     os.makedirs(output, exist_ok=True)
-    for name in ("run.json", *FILES):
+    for name in ("run.json", *FILES, GPU_CURVE):
         if os.path.exists(os.path.join(output, name)):
             os.remove(os.path.join(output, name))
     for name in ("index", DUMPS):
@@ -648,6 +700,8 @@ def _publish(partial: str, output: str, record: Dict[str, Any]) -> None:
     os.rename(os.path.join(partial, "index"), os.path.join(output, "index"))
     for name in FILES:
         os.replace(os.path.join(partial, name), os.path.join(output, name))
+    if os.path.exists(os.path.join(partial, GPU_CURVE)):
+        os.replace(os.path.join(partial, GPU_CURVE), os.path.join(output, GPU_CURVE))
     with open(os.path.join(partial, "run.json"), "w", encoding="utf-8") as file:
         json.dump(record, file, indent=1)
         file.write("\n")

@@ -18,10 +18,11 @@ import time
 import traceback
 from typing import Any, Callable, Dict, List, Tuple
 
-from . import instrument, line_profile, proc, records, spans
+from . import calibration, gpu, heap, instrument, line_profile, proc, records, spans
 
 SPECIFICATION = "INDEXSCOPE_RUN"  # environment variable: the path of the run's specification (JSON)
 PARENT = "INDEXSCOPE_PARENT"  # environment variable: the process that starts this one
+ROOT = "INDEXSCOPE_ROOT"  # environment variable: the run's first process, which all others are below
 _PR_SET_PDEATHSIG = 1
 _OWN_CODE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -35,12 +36,17 @@ def prepare(main_name: str) -> None:
     _die_with(int(os.environ.get(PARENT, run["supervisor"])))
     os.environ[PARENT] = str(os.getpid())
     role, name = _identity(main_name)
+    if role == "parent":
+        os.environ[ROOT] = str(os.getpid())
     events = records.Appender(run["events"])
     events.record(
         event="process", process_id=os.getpid(), parent_process_id=os.getppid(), role=role, name=name
     )
     if role == "manager":  # holds no framework code
         return
+    _calibrate(role, events)
+    if run.get("device") == "cuda":
+        gpu.record_at_exit(events)
     adapter = importlib.import_module("indexscope.frameworks." + run["framework"])
     targets = _profiler_targets(run, role, events)
     targets += [
@@ -73,6 +79,7 @@ def main() -> None:
         document_ids, texts = _read_collection(run["collection"], rows)
         adapter = importlib.import_module("indexscope.frameworks." + run["framework"])
         build = adapter.prepare(run)
+        _mark_for_ledger(run, "framework ready")
         started = time.monotonic_ns()
         index_path = build(document_ids, texts)
         ended = time.monotonic_ns()
@@ -82,9 +89,15 @@ def main() -> None:
             started_seconds=(started - run["start_ns"]) / 1e9,
             ended_seconds=(ended - run["start_ns"]) / 1e9,
         )
+        _mark_for_ledger(run, "index call ended")
     except BaseException as error:
         _record_exception(error, events, own_fault=_raised_by_own_line(error))
         raise
+
+
+def _mark_for_ledger(run: Dict[str, Any], moment: str) -> None:
+    if run["profiler"] == "ledger":
+        importlib.import_module("indexscope.ledger.capture").mark(moment)
 
 
 def _record_exception(error: BaseException, events: records.Appender, own_fault: bool) -> None:
@@ -136,10 +149,23 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
+def _calibrate(role: str, events: records.Appender) -> None:
+    """Measure a known spike; under every profiler alike, so that their runs stay comparable."""
+    memory = proc.SelfMemory()
+    events.record(
+        event="calibrated",
+        process_id=os.getpid(),
+        role=role,
+        error_mib=calibration.calibrate(memory),
+        bound_mib=calibration.peak_error_bound_mib(),
+    )
+    memory.close()
+
+
 def _profiler_targets(run: Dict[str, Any], role: str, events: records.Appender) -> List[instrument.Target]:
     targets = []
     if run["profiler"] == "spans":
-        recorder = spans.SpanRecorder(run["spans"], role, run["start_ns"])
+        recorder = spans.SpanRecorder(run["spans"], role, run["start_ns"], int(os.environ[ROOT]))
         events.record(event="spans", process_id=os.getpid(), exact=recorder.exact)
         for function in run["functions"]:
             name = function["module"] + "." + function["qualname"]
@@ -152,10 +178,19 @@ def _profiler_targets(run: Dict[str, Any], role: str, events: records.Appender) 
                 name = function["module"] + "." + function["qualname"]
                 wrap = functools.partial(line_profile.wrap, name=name, role=role, log=log)
                 targets.append(instrument.Target(function["module"], function["qualname"], wrap))
+    elif run["profiler"] == "memray":
+        try:
+            heap.start(run["heap"])
+        except ModuleNotFoundError as error:  # of IndexScope's environment, not of the framework's
+            _record_exception(error, events, own_fault=True)
+            raise
     elif run["profiler"] == "dumps":
         # A layer above, and of a newer Python: loaded, as adapters are, where it is asked for.
         hooks = importlib.import_module("indexscope.artifacts.hooks")
         targets += hooks.targets(run, functools.partial(_record_exception, events=events, own_fault=True))
+    elif run["profiler"] == "ledger":
+        capture = importlib.import_module("indexscope.ledger.capture")
+        targets += capture.targets(run, role)
     elif run["profiler"] != "none":
         raise ValueError("unknown profiler " + run["profiler"])
     return targets

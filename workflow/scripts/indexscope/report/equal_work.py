@@ -1,43 +1,29 @@
 """Which system needs most memory, and how much of a difference between frameworks is the framework itself.
 
 Two systems of different frameworks were given equal work when everything else that the table of runs knows of
-them is equal: the fair pair. What then still differs is the framework's own.
+them is equal: the fair pair. What then still differs is the framework's own. What each thing that is unequal
+makes is in the table confounds.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from indexscope.analysis import confounds
+from indexscope.analysis.memory_comparison import WITHOUT_PROFILER
 from indexscope.figures import common
 from indexscope.figures.resolved_settings import FAIR_PAIRS
 from indexscope.run_record import COMPLETED
 
-# What must be known and equal, and how a sentence calls it.
-_WORK = {
-    "passages": "passages after splitting",
-    "embeddings": "embeddings",
-    "nbits": "bits per dimension",
-    "dim": "values of an embedding",
-    "doc_maxlen": "tokens kept of a passage",
-    "index_bsize": "passages per encoder batch",
-    "partitions": "partitions",
-    "kmeans_backend": "k-means backend",
-    "kmeans_iterations": "k-means iterations",
-    "process_model": "process model",
-    "environment": "environment",
-    "device": "device",
-    "threads": "threads",
-    "allocator": "allocator",
-    "corpus": "corpus",
-    "checkpoint": "checkpoint",
-}
+from .facts import Table
+
 _PEAK, _CALL = "tree_peak_rss_mib", "index_peak_rss_mib"
-_BASE_FRAMEWORK = "colbert"  # RAGatouille calls it
+# What of a function's name, the last part, is called in a table.
+_PHASES = {"setup": "planning", "train": "training", "index": "encoding", "finalize": "finalizing"}
 
 
 @dataclass(frozen=True)
@@ -71,18 +57,6 @@ class Answer:
 
     sentence: str
     support: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """From one system to the next: what changes, and what that adds (MiB; missing where not measured)."""
-
-    documents: int
-    left: str
-    right: str
-    changes: str
-    peak: Difference | None
-    call: Difference | None
 
 
 class Measured:
@@ -137,28 +111,11 @@ class Measured:
     def unequal(self, left: str, right: str, documents: int) -> list[str]:
         """Columns of runs in which the work of two systems differs, or is not known."""
         completed = self.runs[(self.runs["documents"] == documents) & (self.runs["outcome"] == COMPLETED)]
-        sides = [completed[completed["name"] == name] for name in (left, right)]
-        columns = []
-        for column in _WORK:
-            values = [set(common.unique(side[column])) for side in sides]
-            if len(values[0]) != 1 or values[0] != values[1]:
-                columns.append(column)
-        return columns
-
-    def changes(self, left: str, right: str, documents: int) -> str:
-        """What differs in the work of two systems, from left to right, in words."""
-        of_size = self.runs[self.runs["documents"] == documents]
-        parts = []
-        for column in self.unequal(left, right, documents):
-            values = [
-                " or ".join(
-                    _value(each) for each in common.unique(of_size.loc[of_size["name"] == name, column])
-                )
-                for name in (left, right)
-            ]
-            if any(values):
-                parts.append(f"{_WORK[column]} ({values[0] or 'unknown'} → {values[1] or 'unknown'})")
-        return ", ".join(parts)
+        sides = [
+            confounds.System(name, common.plain_rows(completed[completed["name"] == name]))
+            for name in (left, right)
+        ]
+        return [column for column in confounds.unequal(*sides) if column != "framework"]
 
     def fair_pairs(self, documents: int) -> list[Pair]:
         """Those that the configuration defines come first, as it lists them."""
@@ -168,7 +125,7 @@ class Measured:
             for right in there[number + 1 :]:
                 if self.framework[left] == self.framework[right] or self.unequal(left, right, documents):
                     continue
-                base_first = self.framework[left] == _BASE_FRAMEWORK
+                base_first = self.framework[left] == confounds.BASE_FRAMEWORK
                 found.append(Pair(right, left) if base_first else Pair(left, right))
         return sorted(found, key=self._rank)
 
@@ -217,7 +174,9 @@ def answer(measured: Measured) -> Answer | None:
             told.append(own)
         call = measured.difference(fair_size, pair.framework, pair.base, _CALL)
         if call:
-            support.append(f"During the index call alone, given the same work: {_signed(call.mib)} MiB.")
+            support.append(
+                f"During the index call alone, given the same work: {confounds.signed(call.mib)} MiB."
+            )
     else:
         second = f"how much of it is the framework itself cannot be told: {no_fair_pair(measured, size)}"
     unknown = sorted(
@@ -259,7 +218,7 @@ def no_fair_pair(measured: Measured, documents: int) -> str:
         names = [by_system.get(system, "") for system in systems]
         if all(name in there for name in names):
             columns = measured.unequal(names[0], names[1], documents)
-            words = common.listed([_WORK[column] for column in columns])
+            words = common.listed([confounds.words(column) for column in columns])
             both = " and ".join(measured.series[name] for name in names)
             return f"{both} are meant to be equal but are not, or not known to be, in {words}"
     if len({measured.framework[name] for name in there}) < 2:
@@ -268,57 +227,20 @@ def no_fair_pair(measured: Measured, documents: int) -> str:
     return f"no two frameworks were given the same work (systems {fair} would be)"
 
 
-def steps(measured: Measured) -> list[Step]:
-    """At each size with a fair pair: from the base framework as shipped, by what changes, to the other framework.
-
-    The systems of the base framework follow each other by the number of settings in which they differ from the
-    one that was given equal work. The differences of the medians add up.
-    """
-    found = []
-    for size in measured.sizes():
-        pair = next(iter(measured.fair_pairs(size)), None)
-        if pair is None:
-            continue
-        chain = [
-            name
-            for name in measured.medians(size)
-            if measured.framework[name] == measured.framework[pair.base] and name != pair.base
-        ]
-        distance = {name: len(measured.unequal(name, pair.base, size)) for name in chain}
-        chain.sort(key=lambda name: distance[name], reverse=True)
-        chain += [pair.base, pair.framework]
-        hops = list(itertools.pairwise(chain))
-        if len(hops) > 1:
-            hops.append((chain[0], chain[-1]))
-        for left, right in hops:
-            last = (left, right) == (pair.base, pair.framework)
-            found.append(
-                Step(
-                    size,
-                    left,
-                    right,
-                    "the framework itself"
-                    if last
-                    else "all of this"
-                    if (left, right) == (chain[0], chain[-1])
-                    else measured.changes(left, right, size),
-                    measured.difference(size, right, left),
-                    measured.difference(size, right, left, _CALL),
-                )
-            )
-    return found
-
-
 def by_chance(left_runs: int, right_runs: int) -> float:
     """How often two samples of one distribution do not overlap: 2 of all orders of their runs."""
     return 2 / math.comb(left_runs + right_runs, left_runs)
 
 
 def _spread(difference: Difference) -> str:
-    words = common.spread_words(difference.separated)
-    runs = f"{difference.of_runs} and {difference.than_runs} runs"
-    if difference.separated:
-        chance = 100 * by_chance(difference.of_runs, difference.than_runs)
+    return _spread_of(difference.separated, difference.of_runs, difference.than_runs)
+
+
+def _spread_of(separated: bool | None, of_runs: int, than_runs: int) -> str:
+    words = common.spread_words(separated)
+    runs = f"{of_runs} and {than_runs} runs"
+    if separated:
+        chance = 100 * by_chance(of_runs, than_runs)
         runs += f"; chance alone does that in {chance:.2g} % of cases"
     return f"{words} ({runs})"
 
@@ -330,25 +252,90 @@ def _support(told: Sequence[Difference]) -> str:
     return " ".join(f"The difference of {common.mib(abs(each.mib))} {_spread(each)}." for each in told)
 
 
-def _signed(mib: float) -> str:
-    return f"{mib:+,.0f}".replace("-", "−")
+def confound_table(rows: Sequence[confounds.Row], names: Mapping[str, str]) -> Table:
+    """Step by step from one process of ColBERT to RAGatouille's tree, at each size, and the ends compared.
 
-
-def _value(value: object) -> str:
-    return common.count(value) if isinstance(value, int | float) else str(value)
-
-
-def step_rows(measured: Measured, found: Sequence[Step]) -> list[list[str]]:
-    """Texts: documents, from, to, what changes, peak, during the index call, support."""
-    return [
+    Args:
+        rows: of the table confounds.
+        names: what to call a system.
+    """
+    table = []
+    for row in sorted(rows, key=lambda row: (row["documents"], row["step"])):
+        spread = _of_the_same_runs(row) or _spread_of(
+            row["beyond_spread"], row["from_runs"], row["to_runs"]
+        ).removeprefix("is ")
+        total = row["confound"] in confounds.TOTALS
+        table.append(
+            [
+                common.count(row["documents"]),
+                row["confound"],
+                confounds.signed(row["share_mib"]),
+                f"{confounds.signed(row['share_low_mib'])} to {confounds.signed(row['share_high_mib'])}",
+                *(_measured(row, side, names) for side in ("from", "to")),
+                "both ends, directly" if total else row["changes"],
+                spread,
+            ]
+        )
+    return Table(
         [
-            common.count(step.documents),
-            measured.series[step.left],
-            measured.series[step.right],
-            step.changes or "nothing that is recorded",
-            _signed(step.peak.mib) if step.peak else "–",
-            _signed(step.call.mib) if step.call else "–",
-            _spread(step.peak).removeprefix("is ") if step.peak else "–",
-        ]
-        for step in found
-    ]
+            "documents", "confound", "share (MiB)", "of any two runs (MiB)", "from (MiB)", "to (MiB)",
+            "what changes", "the share is",
+        ],
+        table,
+        frozenset({0, 2, 3}),
+    )  # fmt: skip
+
+
+def _measured(row: confounds.Row, side: str, names: Mapping[str, str]) -> str:
+    """A system and its median; that it is the process tree's goes without saying."""
+    system, measure = row[f"{side}_system"], row[f"{side}_measure"]
+    of = "" if measure == confounds.TREE else f", {measure}"
+    return f"{names.get(system, system)}{of}: {common.count(row[f'{side}_mib'])}"
+
+
+def _of_the_same_runs(row: confounds.Row) -> str:
+    """What is compared within a run does not depend on repeats; empty where two systems are compared."""
+    if row["from_system"] != row["to_system"]:
+        return ""
+    return f"within each of the same {row['from_runs']} runs" if row["from_runs"] > 1 else "within one run"
+
+
+def parent_and_child(runs: pd.DataFrame, spans: pd.DataFrame) -> Table:
+    """Of each system that works in a child process: parent and child apart and added, at peaks and phase ends.
+
+    Peaks are RSS of runs without a profiler; at the end of a phase it is PSS, of runs under the profiler spans.
+    What is in the tree beside the child is the parent, which waits, and the manager.
+
+    Args:
+        runs: the table runs, with `series`.
+        spans: the table spans.
+    """
+    own = common.own_runs(runs)
+    chosen = own[(own["outcome"] == COMPLETED) & (own["process_model"] == confounds.CHILD_PROCESS)]
+    ends = spans[spans["run"].isin(chosen["run"]) & (spans["role"] == "worker")]
+    ends = ends.dropna(subset=["end_pss_mib", "end_tree_pss_mib"])
+    ends = ends.assign(phase=ends["function"].str.split(".").str[-1].map(_PHASES))
+    rows = []
+    groups = chosen[["documents", "series"]].drop_duplicates().sort_values("documents", kind="stable")
+    for group in common.each_row(groups):
+        of = chosen[(chosen["documents"] == group.documents) & (chosen["series"] == group.series)]
+        identity = [common.count(group.documents), group.series]
+        without = of[of["profiler"] == WITHOUT_PROFILER]
+        peaks = _medians(without, ["parent_peak_rss_mib", "worker_peak_rss_mib", "tree_peak_rss_mib"])
+        if not any(map(math.isnan, peaks)):
+            rows.append([*identity, "peak of each (RSS)", *map(common.count, peaks)])
+        for phase in _PHASES.values():
+            at_end = ends[ends["run"].isin(of["run"]) & (ends["phase"] == phase)]
+            if len(at_end):
+                child, tree = _medians(at_end, ["end_pss_mib", "end_tree_pss_mib"])
+                sizes = (tree - child, child, tree)
+                rows.append([*identity, f"end of {phase} (PSS)", *map(common.count, sizes)])
+    return Table(
+        ["documents", "system", "when", "parent (MiB)", "child (MiB)", "whole tree (MiB)"],
+        rows,
+        frozenset({0, 3, 4, 5}),
+    )
+
+
+def _medians(frame: pd.DataFrame, columns: Sequence[str]) -> list[float]:
+    return [float(frame[column].median()) for column in columns]

@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from indexscope.analysis import confounds
 from indexscope.figures import common
 from indexscope.run_record import COMPLETED
 
-from . import equal_work, facts, page
+from . import answers, compared_runs, equal_work, facts, page
 from .page import EmbeddedFigure, Finding, Link
+from .traces import RunFiles
 
 # The other main findings, by their question: the title of the first of these figures that found something.
 _FINDINGS = {
@@ -62,6 +64,11 @@ def render(
     figures: Sequence[EmbeddedFigure],
     configuration: str,
     external_logs: pd.DataFrame | None = None,
+    traces: Sequence[RunFiles] = (),
+    spans: pd.DataFrame | None = None,
+    confound_rows: Sequence[confounds.Row] = (),
+    compared: Sequence[compared_runs.Pair] = (),
+    answer_rows: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page.
 
@@ -70,11 +77,18 @@ def render(
         figures: in the order in which to show them.
         configuration: the resolved configuration, YAML.
         external_logs: the table of that name; None where there is none.
+        traces: files of runs for other viewers, to link.
+        spans: the table of that name; None where there is none.
+        confound_rows: of the table confounds.
+        compared: every two systems that were run with repeats.
+        answer_rows: of the table answers.
     """
     runs = common.label_systems(runs)
     measured = equal_work.Measured(runs, comparison)
-    steps = equal_work.steps(measured)
+    names = common.comparison_names(runs)
+    steps = equal_work.confound_table(confound_rows, names)
     sizes = measured.sizes()
+    has_fair_pair = any(measured.fair_pairs(size) for size in sizes)
     systems, more_systems = facts.systems(runs)
     return page.render(
         page.INDEX_MEMORY,
@@ -83,26 +97,24 @@ def render(
         configuration,
         summary=facts.summary(runs),
         troubles=facts.troubles(runs),
-        findings=findings(runs, measured, figures, has_steps=bool(steps)),
+        findings=findings(runs, measured, figures, has_steps=bool(steps.rows)),
         systems=systems,
         more_systems=more_systems,
         machine=facts.machine(runs),
         versions=facts.versions(runs),
         scale=facts.scale(runs, _mapping(configuration)),
-        steps=facts.Table(
-            [
-                "documents", "from", "to", "what changes", "peak (MiB)", "in the index call (MiB)",
-                "at the peak the difference is",
-            ],
-            equal_work.step_rows(measured, steps),
-            frozenset({0, 4, 5}),
-        ),
-        no_fair_pair=equal_work.no_fair_pair(measured, sizes[-1]) if sizes and not steps else "",
+        steps=steps,
+        confounds_told=confounds.sentence(confound_rows, names),
+        no_fair_pair=equal_work.no_fair_pair(measured, sizes[-1]) if sizes and not has_fair_pair else "",
+        parent_and_child=None if spans is None else equal_work.parent_and_child(runs, spans),
         runs=facts.run_table(runs),
         comparison=facts.comparison_table(comparison, runs),
         external_logs=None
         if external_logs is None or external_logs.empty
         else facts.external_logs(external_logs),
+        traces=traces,
+        compared=compared,
+        answers=answers.shown(answer_rows),
         limits=facts.limits(runs),
     )  # fmt: skip
 

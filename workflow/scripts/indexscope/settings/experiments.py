@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .base import Model, Name
 
-Profiler = Literal["none", "spans", "memory_profiler"]
+Profiler = Literal["none", "spans", "memory_profiler", "ledger", "memray"]
 
 
 class Measurement(Model):

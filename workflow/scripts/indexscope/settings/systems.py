@@ -25,6 +25,11 @@ class System(Model):
         gt=4,
         description="tokens: documents are split beforehand, as RAGatouille splits them; empty: whole documents",
     )
+    allocation_limit_mib: int | None = Field(
+        None,
+        gt=0,
+        description="allocations of this system fail above this (RLIMIT_DATA); empty: as measurement says",
+    )
     settings: Model
 
 
