@@ -9,10 +9,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import ledger_rows
 import pandas as pd
 import pyarrow as pa
 from indexscope import schemas
+from indexscope.analysis import memory_model_check
 from indexscope.analysis.confounds import confound_rows
+from indexscope.analysis.run_comparison import Thresholds, compare_all
 
 Row = dict[str, Any]
 
@@ -21,20 +24,7 @@ LABELS = {
     "ragatouille_faiss_true": "RAGatouille, use_faiss=True",
     "ragatouille_faiss_false": "RAGatouille, use_faiss=False",
 }
-SCHEMAS = {
-    "runs": schemas.RUNS,
-    "spans": schemas.SPANS,
-    "memory_curve": schemas.MEMORY_CURVE,
-    "memory_profiler_lines": schemas.MEMORY_PROFILER_LINES,
-    "memory_by_function": schemas.MEMORY_BY_FUNCTION,
-    "memory_comparison": schemas.MEMORY_COMPARISON,
-    "artifact_comparison": schemas.ARTIFACT_COMPARISON,
-    "published_encode_seconds": schemas.PUBLISHED_ENCODE_SECONDS,
-    "external_logs": schemas.EXTERNAL_LOGS,
-    "published_memory": schemas.PUBLISHED_MEMORY,
-    "confounds": schemas.CONFOUNDS,
-    "ledger": schemas.LEDGER,
-}
+SCHEMAS = schemas.INDEX_MEMORY_TABLES
 ARTIFACTS = {
     "final/-/0/centroids": ("(512, 96)", "float32"),
     "final/-/0/avg_residual": ("()", "float32"),
@@ -310,6 +300,7 @@ def draw_figures(directory: Path, rows: Mapping[str, Iterable[Mapping[str, Any]]
         files,
         ghost,
         memory_by_function,
+        memory_model,
         memory_over_time,
         part_growth,
         peak_memory,
@@ -334,6 +325,7 @@ def draw_figures(directory: Path, rows: Mapping[str, Iterable[Mapping[str, Any]]
         "confounds": confounds.draw(table["confounds"], runs),
         "peak_parts": peak_parts.draw(table["ledger"], runs),
         "part_growth": part_growth.draw(table["ledger"], runs),
+        "memory_model": memory_model.draw(table["memory_model"], table["memory_model_terms"]),
         "resolved_settings": resolved_settings.draw(runs),
         "published_beside_ours": published_beside_ours.draw(table["published_memory"], runs),
         "artifact_comparison": artifact_comparison.draw(table["artifact_comparison"], runs),
@@ -377,6 +369,7 @@ _PEAKS = {
     ("ragatouille_faiss_false", 1000): 1302.0,
 }
 _SECONDS = {("colbert", 300): 14.6, ("colbert", 1000): 18.2}
+_GEOMETRY = {"layers": 2, "hidden_size": 128, "heads": 2, "intermediate_size": 256, "vocab_size": 4096}
 _KILLED = ("ragatouille_faiss_false", 1000, "spans", 1)
 
 
@@ -392,7 +385,20 @@ def study() -> dict[str, list[Row]]:
             _add_run(rows, (system, documents, "memory_profiler", 1), peak + 84)
     _add_comparisons(rows)
     rows["confounds"] = list(confound_rows(rows["runs"]))
+    rows["run_comparison"] = list(compare_all(rows["runs"], rows["spans"], Thresholds()))
+    _add_ledgers(rows)
+    checked = memory_model_check.check_runs(rows["runs"], rows["spans"], _GEOMETRY)
+    rows["memory_model"], rows["memory_model_terms"] = list(checked.model), list(checked.terms)
     return rows
+
+
+def _add_ledgers(rows: dict[str, list[Row]]) -> None:
+    for (system, documents), parts in {
+        ("colbert", 300): ledger_rows.colbert(300),
+        ("ragatouille_faiss_true", 300): ledger_rows.ragatouille(300),
+    }.items():
+        _add_run(rows, (system, documents, "ledger", 1), _PEAKS[system, documents] + 30)
+        rows["ledger"] += ledger_rows.moment(rows["runs"][-1], parts)
 
 
 def _add_run(rows: dict[str, list[Row]], identity: tuple[str, int, str, int], peak: float) -> None:

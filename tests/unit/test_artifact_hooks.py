@@ -545,7 +545,9 @@ def measured(tmp_path: Path) -> Measured:
     return Measured(tmp_path)
 
 
-FILES = ["index", "memory_curve.csv", "memory_profiler.log", "run.json", "spans.jsonl", "stdout.log"]
+FILES = [
+    "index", "ledger.jsonl", "memory_curve.csv", "memory_profiler.log", "run.json", "spans.jsonl", "stdout.log",
+]  # fmt: skip
 
 
 def test_a_run_under_dumps_and_one_given_its_artifacts(measured: Measured) -> None:

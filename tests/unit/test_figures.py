@@ -25,8 +25,11 @@ from indexscope.figures import (
     functions,
     ghost,
     memory_by_function,
+    memory_model,
     memory_over_time,
+    part_growth,
     peak_memory,
+    peak_parts,
     phase_time,
     profiler_cost,
     published_beside_ours,
@@ -46,6 +49,9 @@ FIGURES: dict[str, tuple[Callable[..., common.Figure], list[str]]] = {
     "ghost": (ghost.draw, ["runs", "spans", "memory_by_function", "memory_profiler_lines"]),
     "memory_by_function": (memory_by_function.draw, ["runs", "spans", "memory_by_function"]),
     "memory_over_time": (memory_over_time.draw, ["runs", "memory_curve", "spans", "memory_comparison"]),
+    "memory_model": (memory_model.draw, ["memory_model", "memory_model_terms"]),
+    "part_growth": (part_growth.draw, ["ledger", "runs"]),
+    "peak_parts": (peak_parts.draw, ["ledger", "runs"]),
     "peak_memory": (peak_memory.draw, ["runs", "memory_comparison"]),
     "published_beside_ours": (published_beside_ours.draw, ["published_memory", "runs"]),
 }
@@ -766,7 +772,7 @@ def test_peak_memory_tells_the_difference_and_its_spread(tmp_path: Path) -> None
     assert figure.notes[2:] == [
         "Largest effect of a profiler, at 300 documents: ColBERT with profiler memory_profiler takes 67 MiB "
         "more than ColBERT with profiler none; this is not backed by repeats (1 and 3 runs).",
-        "1 of 21 runs did not complete (1 out of memory (host)), marked ×.",
+        "1 of 23 runs did not complete (1 out of memory (host)), marked ×.",
     ]
     assert "1 to 3 repeats" in figure.conditions
     assert "corpus synthetic · checkpoint synthetic_small · cpu (Intel Xeon" in figure.conditions

@@ -286,6 +286,54 @@ def test_tree_peak_is_of_the_index_call() -> None:
     assert curve.at(3.5) == {7: (200.0, 10.0), 8: (90.0, 10.0)}
 
 
+def recorded(calls: dict[str, list[tuple[float, float]]], events: list[dict[str, Any]]) -> Any:
+    """A process whose RSS stays at its highest, all but a little, while more and less is allocated."""
+    readings = [(1, 50, 20), (2, 100, 30), (3, 99.5, 70), (4, 99.2, 40), (5, 60, 90)]
+    found = [SimpleNamespace(time=at * 1000, rss=rss * MIB, heap=heap * MIB) for at, rss, heap in readings]
+    return SimpleNamespace(
+        pid=7, calls=calls, snapshots=reduce.Snapshots(found, 0.0), events=lambda: iter(events), role="worker"
+    )
+
+
+def test_highest_points_of_phases_and_functions() -> None:
+    phase = {"process_id": 7, "phase": "training", "started_seconds": 0.5, "ended_seconds": 4.5}
+    own = {"function": "colbert.codec.compress", "at": 1.0}
+    events = [
+        {"event": "birth", **tensor(4, id=1, **own, made=1.1)},
+        {"event": "birth", **tensor(4, id=2, **own, made=1.2)},
+        {"event": "birth", **tensor(90, id=3, at=1.0, made=1.3, function="transformers.bert.compress")},
+        {"event": "death", "id": 1, "at": 1.4},
+        {"event": "birth", **tensor(2, id=4, **own, made=1.5)},
+    ]
+    calls = {"colbert.codec.Codec.compress": [(0.9, 1.6)], "colbert.codec.train": [(2.5, 4.5)]}
+    moments = reduce.choose_moments(reduce.Curve([]), [recorded(calls, events)], [phase], None)
+    assert moments == [
+        ("training", 3.0, 7),  # most is allocated there, at a RSS within 1 % of the highest
+        ("highest point of colbert.codec.Codec.compress", 1.0, 7),
+        ("most in tensors of colbert.codec.Codec.compress", 1.2, 7),
+    ]  # colbert.codec.train has the phase's
+
+
+def test_the_allocators_sample_is_of_the_same_state() -> None:
+    events: list[dict[str, Any]] = [
+        {
+            "event": "sample",
+            "at": at,
+            "anon": rss * 1024,
+            "file": 0,
+            "shmem": 0,
+            "in_use": used * MIB,
+            "free": free,
+        }
+        for at, rss, used, free in [(2.99, 90, 20, 1), (3.2, 100, 70, 2), (3.3, 100, 70, 3)]
+    ]
+    _, (facts,) = reduce.log_facts(events, [3.0])
+    chosen = reduce._like_state(facts["samples"], 3.0, 70 * MIB, 99.5)
+    assert chosen is not None
+    assert chosen["free"] == 2
+    assert facts["sample"]["free"] == 1  # the nearest, where none is like it
+
+
 def run_directory(folder: Path, logs: bool = True) -> Path:
     """A run that was killed: its logs end in the middle of a line, and memray wrote nothing."""
     (folder / "ledger").mkdir(parents=True)

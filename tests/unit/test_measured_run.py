@@ -133,6 +133,7 @@ def test_completed_run_has_every_file(toy: Toy) -> None:
     ]
     assert sorted(path.name for path in toy.output.iterdir()) == [
         "index",
+        "ledger.jsonl",
         "memory_curve.csv",
         "memory_profiler.log",
         "run.json",
@@ -212,6 +213,9 @@ def test_curve_and_tree_peak(toy: Toy) -> None:
     assert highest > 128
     assert record["memory"]["tree_peak_rss_mib"] == pytest.approx(highest, abs=1)
     assert record["memory"]["by_role"]["parent"] == record["memory"]["tree_peak_rss_mib"]
+    assert all(0 <= float(row["shared_mib"]) <= float(row["rss_mib"]) for row in rows)
+    (largest,) = {row["shared_mib"] for row in rows if float(row["rss_mib"]) == highest}
+    assert 0 < float(largest) < 100  # of files; what was allocated is not
     times = [float(row["seconds"]) for row in rows]
     assert times == sorted(times)
 

@@ -101,7 +101,7 @@ def with_level(level: Callable[[float], float], *sizes: int, repeats: int = 1) -
 
 def test_a_planted_level_is_recovered() -> None:
     level = check.fit_level([100.0, 200.0, 300.0], [150.0, 250.0, 350.0])
-    assert (level.offset, level.margin, level.count) == (50.0, 0.0, 3)
+    assert (level.offset, level.margin, level.runs) == (50.0, 0.0, 3)
 
 
 def test_the_interval_is_students() -> None:

@@ -89,15 +89,15 @@ def first_screen(html: str) -> str:
 def test_the_first_screen_says_what_was_run_on_what_and_how_it_ended(study: tuple[Path, str]) -> None:
     first = first_screen(study[1])
     assert (
-        "21 index builds: 3 systems, 300 and 1,000 documents; profilers none, spans and memory_profiler, each 1 to "
-        "3 times." in first
+        "23 index builds: 3 systems, 300 and 1,000 documents; profilers none, spans, memory_profiler and ledger, each "
+        "1 to 3 times." in first
     )
-    assert "20 completed 1 out of memory (host)" in first
+    assert "22 completed 1 out of memory (host)" in first
     assert (
-        "1 of 21 runs ended out of memory (host): RAGatouille, use_faiss=False at 1,000 documents." in first
+        "1 of 23 runs ended out of memory (host): RAGatouille, use_faiss=False at 1,000 documents." in first
     )
     assert (
-        "ColBERT colbert-ai 0.2.22 child process 300: none ×3, spans, memory_profiler; 1,000: none, spans"
+        "ColBERT colbert-ai 0.2.22 child process 300: none ×3, spans, memory_profiler, ledger; 1,000: none, spans"
         in first
     )
     assert "Intel Xeon Processor @ 2.90GHz, 2 cores, 24.0 GiB of memory, Linux 6.18.5" in first
@@ -165,9 +165,9 @@ def test_every_figure_is_there_with_its_caption_and_its_rows(study: tuple[Path, 
 
 def test_every_run_has_a_row(study: tuple[Path, str]) -> None:
     html = study[1]
-    body = re.search(r"cost of 21 runs</summary>.*?<tbody>(.*?)</tbody>", html, flags=re.DOTALL)
+    body = re.search(r"cost of 23 runs</summary>.*?<tbody>(.*?)</tbody>", html, flags=re.DOTALL)
     assert body
-    assert body[1].count("<tr>") == 21
+    assert body[1].count("<tr>") == 23
     assert "the kernel ended process 100 (SIGKILL)" in body[1]
     assert "threads: 2 # &lt;b&gt;" in html  # the configuration, escaped
 

@@ -102,6 +102,8 @@ def run_record(outcome: str = "completed", repeat: int = 0, **changes: Any) -> d
             "samples": 600,
             "sample_interval_seconds": 0.02,
             "peaks_exact": True,
+            "peak_error_bound_mib": 0.75,
+            "peak_error_observed_mib": 0.1,
         },
         "processes": [],
         "versions": {
@@ -278,12 +280,20 @@ def test_a_malformed_span_is_refused_by_line(tmp_path: Path, line: str, problem:
 
 
 def test_a_curve_becomes_rows(tmp_path: Path) -> None:
-    run = run_directory(tmp_path / "run", memory_curve=CURVE)
-    table = pa.Table.from_batches(memory_curve_batches([run / "memory_curve.csv"]), schemas.MEMORY_CURVE)
-    assert table.select(table.column_names[6:]).to_pylist() == [
-        {"seconds": 0.01, "process_id": 40, "parent_process_id": 1, "role": "parent", "rss_mib": 20.0},
-        {"seconds": 0.02, "process_id": 41, "parent_process_id": 40, "role": "worker", "rss_mib": 12.5},
-    ]
+    text = (
+        CURVE.replace("rss_mib\n", "rss_mib,shared_mib\n")
+        .replace("20\n", "20,8\n")
+        .replace("12.5\n", "12.5,0.5\n")
+    )
+    parent = {"seconds": 0.01, "process_id": 40, "parent_process_id": 1, "role": "parent", "rss_mib": 20.0}
+    worker = {"seconds": 0.02, "process_id": 41, "parent_process_id": 40, "role": "worker", "rss_mib": 12.5}
+    for curve, shared in ((text, (8.0, 0.5)), (CURVE, (None, None))):  # an older one lacks the column
+        run = run_directory(tmp_path / str(shared[0]), memory_curve=curve)
+        table = pa.Table.from_batches(memory_curve_batches([run / "memory_curve.csv"]), schemas.MEMORY_CURVE)
+        assert table.select(table.column_names[6:]).to_pylist() == [
+            parent | {"shared_mib": shared[0]},
+            worker | {"shared_mib": shared[1]},
+        ]
 
 
 @pytest.mark.parametrize(

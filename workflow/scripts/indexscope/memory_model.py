@@ -12,7 +12,7 @@ named beside the terms. docs/memory_model.md explains them one by one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -319,7 +319,7 @@ def predict(quantities: Quantities, constants: Constants | None = None) -> Predi
     return Prediction(quantities, tuple(terms))
 
 
-def _total(terms: Sequence[Term]) -> float:
+def _total(terms: Iterable[Term]) -> float:
     return sum(term.mib for term in terms)
 
 

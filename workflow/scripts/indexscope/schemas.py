@@ -199,7 +199,8 @@ LEDGER = pa.schema(
     [
         *RUN_KEY,
         # "tree peak" (while the index call ran); "peak of the whole run" where that is another; the highest point of
-        # a phase: planning, training, encoding, finalizing; "highest point of FUNCTION" where it has one of its own
+        # a phase: planning, training, encoding, finalizing; "highest point of FUNCTION" and "most in tensors of
+        # FUNCTION" (that its own lines made), where these are other moments
         pa.field("moment", pa.string(), nullable=False),
         pa.field("seconds", pa.float64(), nullable=False),  # since the worker was started
         pa.field("tree_rss_mib", pa.float64(), nullable=False),  # sum over processes at that moment
@@ -214,7 +215,9 @@ LEDGER = pa.schema(
         pa.field("operator", pa.string()),  # such as aten.mm
         pa.field("shape", pa.string()),
         pa.field("dtype", pa.string()),
-        pa.field("device", pa.string(), nullable=False),  # cpu, cuda:0; parts of a GPU are no part of the tree's RSS
+        pa.field(
+            "device", pa.string(), nullable=False
+        ),  # cpu, cuda:0; parts of a GPU are no part of the tree's RSS
         pa.field("blocks", pa.int64()),
         pa.field("mib", pa.float64(), nullable=False),
         pa.field("evidence", pa.string(), nullable=False),  # observed, inferred
@@ -256,7 +259,9 @@ MEMORY_MODEL_TERMS = pa.schema(
         *_MODEL_KEY,
         pa.field("process", pa.string(), nullable=False),  # parent, worker, manager, tracker
         pa.field("term", pa.string(), nullable=False),
-        pa.field("formula", pa.string(), nullable=False),  # in words and numbers: partitions x points x 4 bytes
+        pa.field(
+            "formula", pa.string(), nullable=False
+        ),  # in words and numbers: partitions x points x 4 bytes
         pa.field("mib", pa.float64(), nullable=False),
     ]
 )
@@ -301,8 +306,12 @@ PROFILER_OVERHEAD = pa.schema(
         pa.field("label", pa.string()),
         pa.field("framework", pa.string(), nullable=False),
         pa.field("documents", pa.int64(), nullable=False),
-        pa.field("variant", pa.string(), nullable=False),  # none by none: its second run of each round by its first
-        pa.field("baseline", pa.string(), nullable=False),  # what it is divided by: none, or bare (without the curve)
+        pa.field(
+            "variant", pa.string(), nullable=False
+        ),  # none by none: its second run of each round by its first
+        pa.field(
+            "baseline", pa.string(), nullable=False
+        ),  # what it is divided by: none, or bare (without the curve)
         pa.field("quantity", pa.string(), nullable=False),  # a measured column of PROFILER_ROUNDS
         pa.field("rounds", pa.int64(), nullable=False),  # in which it and the baseline completed
         pa.field("rounds_lost", pa.int64(), nullable=False),  # in which one of them did not

@@ -70,7 +70,7 @@ class Level(NamedTuple):
     offset: float
     margin: float | None  # half of the interval for one further value; None for a single value
     relative_margin: float | None  # the same as a part of the predicted value
-    count: int
+    runs: int
 
 
 def fit_level(predicted: Sequence[float], measured: Sequence[float]) -> Level:
@@ -271,7 +271,7 @@ def extrapolated_runs(rows: Sequence[Row]) -> list[Row]:
             here = [row for row in peaks if row["documents"] == size]
             largest = max(row["documents"] for row in smaller)
             level = fit_level(*_columns(smaller))
-            words = f"terms by formula, level of {level.count} runs of at most {largest:,} documents; interval of 95 %"
+            words = f"terms by formula, level of {level.runs} runs of at most {largest:,} documents; interval of 95 %"
             key = {**here[0], "source": RUN_EXTRAPOLATED, "run": None, "profiler": None, "repeat": None}
             predicted = statistics.fmean(row["predicted_mib"] for row in here)
             measured = statistics.median(row["measured_mib"] for row in here)
@@ -377,7 +377,7 @@ def check_published(
     terms: dict[int, list[Row]] = {}
     machines = dict.fromkeys((peak["machine"], peak["framework"]) for peak in peaks)
     for machine, framework in machines:
-        rows = []
+        rows: list[Row] = []
         for peak in peaks:
             documents = int(peak["documents"])
             quantities_here = known.get((framework, documents))
@@ -422,7 +422,7 @@ def _extrapolated_published(rows: Sequence[Row]) -> Iterator[Row]:
     if not fitted:
         return
     level = fit_level(*_columns(fitted))
-    words = f"terms by formula, level of {level.count} peaks of the same machine of at most {FITTED_UP_TO:,} documents"
+    words = f"terms by formula, level of {level.runs} peaks of the same machine of at most {FITTED_UP_TO:,} documents"
     for row in rows:
         if row["documents"] > FITTED_UP_TO:
             key = {**row, "source": PUBLISHED_EXTRAPOLATED}
@@ -448,7 +448,7 @@ def _target(machine: str, rows: Sequence[Row], known: Mapping[tuple[str, int], Q
     }
     level = fit_level(*_columns(rows))
     words = (
-        f"terms by formula, level of all {level.count} peaks of the machine, passages and tokens as at "
+        f"terms by formula, level of all {level.runs} peaks of the machine, passages and tokens as at "
         f"{largest['documents']:,} documents; interval of 95 %"
     )
     far = largest["documents"] * _FAR < STUDY_TARGET

@@ -354,6 +354,10 @@ class Recorder:
         if number is not None and not self._closed:
             self._write("death", id=number, at=round(self._now(), 5))
 
+    def fault(self, error: Exception) -> None:
+        """Note a defect of our own; `reduce` refuses such logs."""
+        self._write("fault", error=f"{type(error).__name__}: {error}")
+
     def _look_for_weights(self) -> None:
         """Parameters and buffers of modules: those that operators made, and those that were loaded."""
         torch = sys.modules.get("torch")
@@ -404,13 +408,16 @@ class Recorder:
 def _dispatch_mode(recorder: Recorder) -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Watching(TorchDispatchMode):
+    class Watching(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
         """Tells the recorder what each operator returned, and when the operator began: memory fills while it runs."""
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             began = recorder._now()
             out = func(*args, **(kwargs or {}))
-            recorder.outputs(func, [*args, *(kwargs or {}).values()], out, began)
+            try:
+                recorder.outputs(func, [*args, *(kwargs or {}).values()], out, began)
+            except Exception as error:
+                recorder.fault(error)  # not to the framework, which may take it for a failure of its own
             return out
 
     return Watching

@@ -23,7 +23,7 @@ KEPT_BYTES = 64 * 1024  # lines of the heap that hold less are added up
 _TREE_PEAK = "tree peak"
 _WHOLE_RUN = "peak of the whole run"
 _HIGHEST = "highest point of "
-_SHORT_SECONDS = 0.05  # calls with few of memray's snapshots in them
+_MOST = "most in tensors of "
 _SAME_SECONDS = 0.005
 _ALL_BUT = 0.99  # of the largest RSS
 # A sample of the curve is of up to this much earlier or later: on a busy machine the supervisor waits in between.
@@ -120,7 +120,7 @@ class Snapshots:
         Where the allocator has free blocks, the RSS stays as it is while much is allocated: of snapshots whose RSS
         is all but the largest, it is the one with most allocated.
         """
-        found = []
+        found: list[int] = []
         for started, ended in intervals:
             found += range(bisect.bisect_left(self.times, started), bisect.bisect_right(self.times, ended))
         largest = max((self.rss[each] for each in found), default=0.0)
@@ -146,6 +146,8 @@ class Process:
                 self.calls.setdefault(event["function"], []).append((event["began"], event["ended"]))
             elif event["event"] == "moment":
                 self.marks.append(event)
+            elif event["event"] == "fault":
+                raise RuntimeError(f"the ledger of process {pid} failed: {event['error']}")
         self.snapshots = self._read_snapshots()
 
     def events(self) -> Iterator[Line]:
@@ -210,47 +212,46 @@ def choose_moments(
 
 
 def _function_moments(processes: Sequence[Process], moments: Sequence[Moment]) -> list[Moment]:
+    """Of each function its highest point, and when most was alive of what its own lines made."""
     found: list[Moment] = []
     for process in processes:
-        short = {}
-        for function, calls in process.calls.items():
-            if max(ended - began for began, ended in calls) < _SHORT_SECONDS:
-                short[function] = sorted(calls)
-        times = _most_in_tensors(process.events(), short)
-        for function, calls in process.calls.items():
-            if function in times:
-                seconds = times[function]
-            else:
-                at = process.snapshots.highest(calls)
-                if at is None:
-                    continue
-                seconds = process.snapshots.times[at]
+        highest = {
+            _HIGHEST + function: process.snapshots.times[at]
+            for function, calls in process.calls.items()
+            if (at := process.snapshots.highest(calls)) is not None
+        }
+        own = _most_in_own_tensors(process.events(), process.calls)
+        for name, seconds in [*highest.items(), *((_MOST + name, at) for name, at in own.items())]:
             taken = [each.seconds for each in (*moments, *found) if each.highest_in in (None, process.pid)]
             if all(abs(seconds - other) > _SAME_SECONDS for other in taken):
-                found.append(Moment(_HIGHEST + function, seconds, process.pid))
+                found.append(Moment(name, seconds, process.pid))
     return found
 
 
-def _most_in_tensors(events: Iterable[Line], calls: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
-    """When, within the calls of each function, tensors held most: what is too short for snapshots."""
+def _most_in_own_tensors(events: Iterable[Line], functions: Iterable[str]) -> dict[str, float]:
+    """When the tensors that lines of each function made held most: {function: time}."""
     best: dict[str, tuple[int, float]] = {}
-    alive: dict[int, int] = {}
-    total = 0
-    begins = {function: [began for began, _ in each] for function, each in calls.items()}
+    alive: dict[int, tuple[str, int]] = {}
+    totals: dict[str, int] = {}
+    named: dict[str, str | None] = {}
+    known = list(functions)
     for event in events:
-        if event["event"] == "birth":
-            alive[event["id"]] = event["bytes"]
-            total += event["bytes"]
-            for function, each in calls.items():
-                position = bisect.bisect_right(begins[function], event.get("made", event["at"])) - 1
-                if (
-                    position >= 0
-                    and event.get("made", event["at"]) <= each[position][1]
-                    and total > best.get(function, (-1, 0))[0]
-                ):
-                    best[function] = (total, event.get("made", event["at"]))
-        elif event["event"] == "death":
-            total -= alive.pop(event["id"], 0)
+        if event["event"] == "birth" and event["function"]:
+            place = event["function"]
+            if place not in named:
+                module, _, name = place.rpartition(".")
+                # A place lacks the class.
+                mine = (each for each in known if each.startswith(f"{module}.") and each.endswith(f".{name}"))
+                named[place] = next(mine, None)
+            function = named[place]
+            if function is not None:
+                alive[event["id"]] = (function, event["bytes"])
+                total = totals[function] = totals.get(function, 0) + event["bytes"]
+                if total > best.get(function, (0, 0.0))[0]:
+                    best[function] = (total, event["made"])
+        elif event["event"] == "death" and event["id"] in alive:
+            function, size = alive.pop(event["id"])
+            totals[function] -= size
     return {function: at for function, (_, at) in best.items()}
 
 
@@ -401,9 +402,7 @@ class _Tensors:
 
     def note(self, event: Line) -> None:
         if event["event"] == "birth":
-            self._alive[event["id"]] = {"made": event["at"]} | {
-                name: value for name, value in event.items() if name != "event"
-            }
+            self._alive[event["id"]] = {name: value for name, value in event.items() if name != "event"}
         elif event["event"] == "weights":
             if event["id"] in self._alive:
                 self._alive[event["id"]]["model"] = True

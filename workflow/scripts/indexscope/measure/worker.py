@@ -190,7 +190,11 @@ def _profiler_targets(run: Dict[str, Any], role: str, events: records.Appender) 
         targets += hooks.targets(run, functools.partial(_record_exception, events=events, own_fault=True))
     elif run["profiler"] == "ledger":
         capture = importlib.import_module("indexscope.ledger.capture")
-        targets += capture.targets(run, role)
+        try:
+            targets += capture.targets(run, role)
+        except ModuleNotFoundError as error:  # memray, of IndexScope's environment
+            _record_exception(error, events, own_fault=True)
+            raise
     elif run["profiler"] != "none":
         raise ValueError("unknown profiler " + run["profiler"])
     return targets
