@@ -27,6 +27,15 @@ def test_every_target_plans(checkout: Checkout, target: str) -> None:
     assert checkout.planned(target)["index_collection"] == 25
 
 
+def test_what_measures_the_measuring_plans(checkout: Checkout) -> None:
+    """Targets of their own, without an index run of the experiment."""
+    accuracy = checkout.planned("accuracy")
+    assert accuracy["tabulate_accuracy"] == accuracy["plot_measurement_accuracy"] == 1
+    cost = checkout.planned("profiler_cost")
+    assert cost["plot_profiler_disturbance"] == 1
+    assert "index_collection" not in {*accuracy, *cost}
+
+
 @pytest.mark.parametrize(
     ("configuration", "runs"),
     # Each version twice, and the injections of each pair.
