@@ -461,7 +461,7 @@ def test_parent_only_trees_and_equal_work_are_told_in_one_place(
         "300 what is counted +1,245 +1,240 to +1,250 ColBERT, parent process: 450 ColBERT: 1,695 memory counted "
         "(parent process → process tree) within each of the same 2 runs",
         "300 process model −585 −600 to −570 ColBERT: 1,695 Inside: 1,110 process model (child process → in process) "
-        "beyond the spread of repeats (2 and 2 runs; chance alone does that in 33 % of cases)",
+        "beyond the spread of repeats (2 and 2 runs)",
         "300 framework +190 +180 to +200 ColBERT, equal work: 1,055 RAGatouille, use_faiss=True: 1,245 framework (",
         "300 all, process trees −450 −460 to −440 ColBERT: 1,695 RAGatouille, use_faiss=True: 1,245 both ends,",
         "300 ColBERT peak of each (RSS) 450 1,205 1,695",

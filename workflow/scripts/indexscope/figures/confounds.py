@@ -164,7 +164,8 @@ def _panel(bars: pd.DataFrame, size: int, most: float) -> common.Chart:
         )
 
     kinds = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
-    colour = alt.Color("kind:N", scale=kinds, title=None, legend=alt.Legend(orient="top"))
+    legend = alt.Legend(orient="top")  # one for both channels: were one without, they would be in conflict
+    colour = alt.Color("kind:N", scale=kinds, title=None, legend=legend)
     tooltip = [
         alt.Tooltip("heading:N", title="change"),
         alt.Tooltip("details:N", title="of"),
@@ -176,7 +177,7 @@ def _panel(bars: pd.DataFrame, size: int, most: float) -> common.Chart:
     ]
     filled = base.mark_rect(strokeWidth=1.2).encode(
         x=x("start"), x2="end:Q", y=y("bar_top"), y2="bar_bottom:Q", color=colour,
-        stroke=alt.Stroke("kind:N", scale=kinds, legend=None),
+        stroke=alt.Stroke("kind:N", scale=kinds, title=None, legend=legend),
         fillOpacity=alt.FillOpacity("opacity:Q", scale=None), tooltip=tooltip,
     )  # fmt: skip
     ranges = (

@@ -115,7 +115,8 @@ def growth_words(per_1000: float, exponent: float) -> str:
         return "no growth"
     digits = 0 if abs(per_1000) >= 9.95 else 1
     words = f"{per_1000:+,.{digits}f} MiB per 1,000"
-    return words if math.isnan(exponent) else f"{words} (n^{exponent:.2f})"
+    # Adding zero takes the sign of a rounded -0.00 away.
+    return words if math.isnan(exponent) else f"{words} (n^{round(exponent, 2) + 0.0:.2f})"
 
 
 def _worth_drawing(peak: pd.DataFrame) -> pd.DataFrame:
@@ -124,8 +125,9 @@ def _worth_drawing(peak: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lines(peak: pd.DataFrame, colours: alt.Scale) -> common.Chart:
-    """A panel a system, a line a part, on equal scales."""
-    peak = _worth_drawing(peak)
+    """A panel a system that was measured at several sizes, a line a part, on equal scales."""
+    several = peak.groupby("series")["documents"].transform("nunique") > 1
+    peak = _worth_drawing(peak[several] if several.any() else peak)
     low, high = min(0.0, 1.1 * peak["mib"].min()), 1.06 * peak["mib"].max()
     end = 1.04 * peak["documents"].max()
     systems = common.unique(peak.sort_values("place")["series"])

@@ -61,6 +61,9 @@ _WIDTH = 1060
 _HEAD, _BRACKET, _BAR, _MARK, _LINE, _GAP = 16, 16, 30, 14, 15, 16  # pixels of a band, from top to bottom
 _ADVANCE = 5.3  # pixels of a character at 10 pixels
 
+# One for all panels and channels: were one of them without, they would be in conflict.
+_LEGEND = alt.Legend(orient="top", symbolType="square", columns=6, title=None)
+
 
 def draw(ledger: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Args: the tables ledger and runs."""
@@ -72,10 +75,8 @@ def draw(ledger: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     colours = part_scale(common.unique(rows["part"]))
     sizes = sorted(common.unique(rows["documents"]))
     end = 1.02 * float(max(_extent(bar) for _, bar in _bars(rows)))
-    panels = [
-        _panel(rows[rows["documents"] == size], size, end, colours, legend=size == sizes[0]) for size in sizes
-    ]
-    chart = alt.vconcat(*panels, spacing=26).resolve_scale(color="shared")
+    panels = [_panel(rows[rows["documents"] == size], size, end, colours) for size in sizes]
+    chart = alt.vconcat(*panels, spacing=26).resolve_scale(color="shared", stroke="shared")
     title, support, notes = _findings(rows, runs, ledger)
     measured = runs[runs["run"].isin(rows["run"])]
     return Figure(
@@ -179,7 +180,7 @@ class _Marks(NamedTuple):
     ticks: list[dict[str, Any]]
 
 
-def _panel(rows: pd.DataFrame, size: int, end: float, colours: alt.Scale, *, legend: bool) -> common.Chart:
+def _panel(rows: pd.DataFrame, size: int, end: float, colours: alt.Scale) -> common.Chart:
     marks = _Marks([], [], [], [], [], [])
     top = 0.0
     for (series, _), bar in _bars(rows):
@@ -196,13 +197,9 @@ def _panel(rows: pd.DataFrame, size: int, end: float, colours: alt.Scale, *, leg
     def chart(of: list[dict[str, Any]], columns: Sequence[str]) -> alt.Chart:
         return alt.Chart(pd.DataFrame(of, columns=list(columns)))
 
-    colour = alt.Color(
-        "part:N",
-        scale=colours,
-        legend=alt.Legend(orient="top", symbolType="square", columns=6, title=None) if legend else None,
-    )
+    colour = alt.Color("part:N", scale=colours, legend=_LEGEND)
     known = alt.FillOpacity(
-        "drawn:N", scale=alt.Scale(domain=list(EVIDENCE), range=list(EVIDENCE.values())), legend=None
+        "drawn:O", scale=alt.Scale(domain=list(EVIDENCE), range=list(EVIDENCE.values())), legend=None
     )
     segments = chart(
         marks.segments,
@@ -230,7 +227,7 @@ def _panel(rows: pd.DataFrame, size: int, end: float, colours: alt.Scale, *, leg
     layers = [
         segments.mark_rect(stroke="white", strokeWidth=0.4),
         inferred.mark_rect(filled=False, strokeWidth=1, strokeDash=[3, 2]).encode(
-            x=x, x2="stop:Q", y=y("top"), y2="bottom:Q", stroke=alt.Stroke("part:N", scale=colours, legend=None)
+            x=x, x2="stop:Q", y=y("top"), y2="bottom:Q", stroke=alt.Stroke("part:N", scale=colours, legend=_LEGEND)
         ),
         *(
             chart([each for each in marks.parts if each["light"] == light], [*texts, "light"])
@@ -380,7 +377,7 @@ def _thing_layers(
     things: list[dict[str, Any]], scale: alt.Scale, y: Any, colours: alt.Scale
 ) -> list[alt.Chart]:
     base = alt.Chart(pd.DataFrame(things, columns=["at", "mark_y", "number", "y", "part", "words"]))
-    colour = alt.Color("part:N", scale=colours, legend=None)
+    colour = alt.Color("part:N", scale=colours, legend=_LEGEND)
     x = alt.X("at:Q", scale=scale)
     marks = base.mark_text(fontSize=10, fontWeight="bold", color=common.INK)
     return [

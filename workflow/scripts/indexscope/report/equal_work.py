@@ -233,14 +233,10 @@ def by_chance(left_runs: int, right_runs: int) -> float:
 
 
 def _spread(difference: Difference) -> str:
-    return _spread_of(difference.separated, difference.of_runs, difference.than_runs)
-
-
-def _spread_of(separated: bool | None, of_runs: int, than_runs: int) -> str:
-    words = common.spread_words(separated)
-    runs = f"{of_runs} and {than_runs} runs"
-    if separated:
-        chance = 100 * by_chance(of_runs, than_runs)
+    words = common.spread_words(difference.separated)
+    runs = f"{difference.of_runs} and {difference.than_runs} runs"
+    if difference.separated:
+        chance = 100 * by_chance(difference.of_runs, difference.than_runs)
         runs += f"; chance alone does that in {chance:.2g} % of cases"
     return f"{words} ({runs})"
 
@@ -261,9 +257,9 @@ def confound_table(rows: Sequence[confounds.Row], names: Mapping[str, str]) -> T
     """
     table = []
     for row in sorted(rows, key=lambda row: (row["documents"], row["step"])):
-        spread = _of_the_same_runs(row) or _spread_of(
-            row["beyond_spread"], row["from_runs"], row["to_runs"]
-        ).removeprefix("is ")
+        # By how much chance does so is in the note below the table.
+        words = common.spread_words(row["beyond_spread"]).removeprefix("is ")
+        spread = _of_the_same_runs(row) or f"{words} ({row['from_runs']} and {row['to_runs']} runs)"
         total = row["confound"] in confounds.TOTALS
         table.append(
             [
