@@ -100,8 +100,15 @@ SECRET = f"{HOME}/x/log.py on gpunode17 by marlene"
 
 
 def write_parquet(path: Path, secret: str) -> None:
-    schema = pa.schema([("a", pa.string()), ("b", pa.int64())], metadata={"by": secret})
-    pq.write_table(pa.table({"a": ["plain", None, secret, "plain"], "b": [1, 2, 3, 4]}, schema=schema), path)
+    schema = pa.schema(
+        [("a", pa.string()), ("b", pa.int64()), ("c", pa.list_(pa.string()))], metadata={"by": secret}
+    )
+    columns = {
+        "a": ["plain", None, secret, "plain"],
+        "b": [1, 2, 3, 4],
+        "c": [[secret, "plain"], None, [], [None]],
+    }
+    pq.write_table(pa.table(columns, schema=schema), path)
 
 
 def write_page(path: Path, secret: str) -> None:
@@ -163,7 +170,11 @@ def test_what_is_left_of_files_is_well_formed(tmp_path: Path, redactor: Redactor
         return target
 
     table = pq.read_table(redacted("tables/a.parquet"))
-    assert table.to_pydict() == {"a": ["plain", None, left, "plain"], "b": [1, 2, 3, 4]}
+    assert table.to_pydict() == {
+        "a": ["plain", None, left, "plain"],
+        "b": [1, 2, 3, 4],
+        "c": [[left, "plain"], None, [], [None]],
+    }
     assert table.schema.metadata == {b"by": left.encode()}
     assert redacted("figures/a.csv").read_text() == f'a,b\n"{left}, x",1\n,2\n'
     assert [text.text for text in ElementTree.parse(redacted("figures/a.svg")).getroot()] == [

@@ -36,6 +36,7 @@ COMMON_NAMES = frozenset(
     }
 )
 _ROWS = 1 << 16  # rows of a table in memory
+_LIST_OF_TEXTS = pa.list_(pa.string())
 _SHORT = 4  # names with fewer characters are taken for names only where they stand alone
 
 # Not characters of a path in running text.
@@ -172,9 +173,14 @@ def _texts(path: Path, name: str) -> Iterator[str]:
                     if key != b"ARROW:schema":  # the same once more, in base64
                         yield f"{key.decode(errors='replace')}={value.decode(errors='replace')}"
             yield "\n".join(table.schema_arrow.names)
-            texts = [each.name for each in table.schema_arrow if pa.types.is_string(each.type)]
+            texts = [
+                each.name
+                for each in table.schema_arrow
+                if pa.types.is_string(each.type) or each.type == _LIST_OF_TEXTS
+            ]
             for batch in table.iter_batches(_ROWS, columns=texts):
-                for column in batch.columns:
+                for each in batch.columns:
+                    column = each.flatten() if each.type == _LIST_OF_TEXTS else each
                     yield "\n".join(value for value in column.unique().to_pylist() if value)
         return
     if name.endswith(".html"):
@@ -331,6 +337,12 @@ class Redactor:
                     writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
     def _column(self, column: pa.Array) -> pa.Array:
+        if column.type == _LIST_OF_TEXTS:
+            lists = column.to_pylist()
+            redacted = [
+                None if each is None else [text and self._single(text) for text in each] for each in lists
+            ]
+            return pa.array(redacted, column.type)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             if pa.types.is_nested(column.type) or pa.types.is_dictionary(column.type):
                 raise ValueError(f"a column of type {column.type}")  # none of ours; not to be let through
