@@ -34,7 +34,7 @@ def figures(source: Path, gallery: Path) -> None:
         if svg.stat().st_size <= LARGEST_SVG:
             shutil.copyfile(svg, gallery / svg.name)
         else:
-            png = vl_convert.svg_to_png(svg.read_text(encoding="utf-8"), scale=1.2)
+            png = vl_convert.svg_to_png(svg.read_text(encoding="utf-8"), scale=1.0)
             (gallery / f"{svg.stem}.png").write_bytes(png)
 
 
