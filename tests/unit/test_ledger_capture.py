@@ -190,7 +190,7 @@ def test_mappings_are_given_to_their_owners() -> None:
         (f"{SITE}/numpy.libs/libopenblas-1f2e.so", "numpy"),
         (f"{SITE}/faiss_gpu_cu12.libs/libgomp.so", "faiss_gpu_cu12"),
         ("/usr/lib/x86_64-linux-gnu/libc.so.6", "system libraries"),
-        ("/opt/python/lib/python3.11/lib-dynload/_json.so", "python"),
+        ("/usr/lib/python3.11/lib-dynload/_json.so", "python"),
         ("/data/model.safetensors", "model.safetensors"),
     ],
 )
