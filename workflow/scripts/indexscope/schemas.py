@@ -123,6 +123,7 @@ SPANS = pa.schema(
         pa.field("end_shmem_mib", pa.float64()),
         pa.field("end_pss_mib", pa.float64()),  # at the end of phases only: reading it is slow
         pa.field("end_tree_pss_mib", pa.float64()),  # the same of all processes of the run, added up
+        pa.field("pss_read_seconds", pa.float64()),  # after the end, when both had been read
         pa.field("gpu_allocated_mib", pa.float64()),
         pa.field("gpu_reserved_mib", pa.float64()),
         pa.field("gpu_peak_mib", pa.float64()),

@@ -82,7 +82,8 @@ class SpanRecorder:
     def wrap(self, function: Callable[..., Any], name: str, phase: bool) -> Callable[..., Any]:
         """A function which records a span named `name` for each call.
 
-        With `phase`, PSS is read too, of this process and of the run's whole tree, once the span has ended.
+        With `phase`, PSS is read too, of this process and of the run's whole tree, once the span has ended: by a
+        thread, while the caller goes on. `pss_read_seconds` is how long after the end the last page was counted.
         """
 
         @functools.wraps(function)
@@ -124,34 +125,50 @@ class SpanRecorder:
         with self._lock:
             memory = self._boundary()
             self._open.remove(span)
-        pss = proc.pss_kib() if phase else None
-        tree_pss = None if pss is None else proc.tree_pss_kib(self._root, pss)
-        if phase:
-            gpu.PEAKS.note_others()
-        on_gpu = _gpu_memory()
-        self._output.record(
-            process_id=os.getpid(),
-            role=self._role,
-            thread=span.thread,
-            function=span.function,
-            call=span.call,
-            depth=span.depth,
-            started_seconds=round((span.started - self._start_ns) / 1e9, 6),
-            ended_seconds=round((ended - self._start_ns) / 1e9, 6),
-            start_rss_mib=_mib(span.start_rss),
-            end_rss_mib=_mib(memory.rss),
-            peak_rss_mib=_mib(max(span.peak, memory.rss)),
-            peak_exact=self._memory.exact,
-            end_anon_mib=_mib(memory.anon),
-            end_file_mib=_mib(memory.file),
-            end_shmem_mib=_mib(memory.shmem),
-            end_pss_mib=None if pss is None else _mib(pss),
-            end_tree_pss_mib=None if tree_pss is None else _mib(tree_pss),
-            gpu_allocated_mib=on_gpu.get("allocated"),
-            gpu_reserved_mib=on_gpu.get("reserved"),
-            gpu_peak_mib=span.gpu_peak,
-            raised=span.raised,
-        )
+        record = {
+            "process_id": os.getpid(),
+            "role": self._role,
+            "thread": span.thread,
+            "function": span.function,
+            "call": span.call,
+            "depth": span.depth,
+            "started_seconds": round((span.started - self._start_ns) / 1e9, 6),
+            "ended_seconds": round((ended - self._start_ns) / 1e9, 6),
+            "start_rss_mib": _mib(span.start_rss),
+            "end_rss_mib": _mib(memory.rss),
+            "peak_rss_mib": _mib(max(span.peak, memory.rss)),
+            "peak_exact": self._memory.exact,
+            "end_anon_mib": _mib(memory.anon),
+            "end_file_mib": _mib(memory.file),
+            "end_shmem_mib": _mib(memory.shmem),
+            "end_pss_mib": None,
+            "end_tree_pss_mib": None,
+            "pss_read_seconds": None,
+            "gpu_allocated_mib": None,
+            "gpu_reserved_mib": None,
+            "gpu_peak_mib": span.gpu_peak,
+            "raised": span.raised,
+            **_gpu_memory(),
+        }
+        if not phase:
+            self._output.record(**record)
+            return
+        gpu.PEAKS.note_others()
+        # The page tables of a gigabyte take tens of milliseconds to read: beside the framework, not in its way.
+        # No daemon: what a process has read is written before it ends.
+        reader = threading.Thread(target=self._record_with_pss, args=(record, ended), name="indexscope-pss")
+        try:
+            reader.start()
+        except RuntimeError:  # no thread can be had: too many, or the interpreter is ending
+            self._record_with_pss(record, ended)
+
+    def _record_with_pss(self, record: Dict[str, Any], ended_ns: int) -> None:
+        pss = proc.pss_kib()
+        if pss is not None:
+            record["end_pss_mib"] = _mib(pss)
+            record["end_tree_pss_mib"] = _mib(proc.tree_pss_kib(self._root, pss))
+            record["pss_read_seconds"] = round((time.monotonic_ns() - ended_ns) / 1e9, 6)
+        self._output.record(**record)
 
 
 def _mib(kib: int) -> float:
@@ -163,6 +180,6 @@ def _gpu_memory() -> Dict[str, float]:
     if cuda is None:
         return {}
     return {
-        "allocated": round(cuda.memory_allocated() * _MIB_PER_BYTE, 3),
-        "reserved": round(cuda.memory_reserved() * _MIB_PER_BYTE, 3),
+        "gpu_allocated_mib": round(cuda.memory_allocated() * _MIB_PER_BYTE, 3),
+        "gpu_reserved_mib": round(cuda.memory_reserved() * _MIB_PER_BYTE, 3),
     }
