@@ -7,8 +7,6 @@ not a crash. Only a defect of IndexScope itself is raised as an error.
 from __future__ import annotations
 
 import csv
-import ctypes
-import datetime
 import fcntl
 import importlib
 import importlib.metadata
@@ -16,16 +14,13 @@ import itertools
 import json
 import os
 import platform
-import re
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import gpu, heap, nvml, proc, process_tree, records, worker
+from . import gpu, heap, nvml, proc, process_tree, records, supervised, worker
 
 FORMAT = 1  # of run.json
 FILES = ("spans.jsonl", "memory_curve.csv", "memory_profiler.log", "ledger.jsonl", "stdout.log")
@@ -33,24 +28,9 @@ DUMPS = "dumps"  # a folder, of the profiler of that name
 LEDGER = "ledger"  # the same; it is reduced to a file and goes
 GPU_CURVE = "gpu_curve.csv"  # of runs on a GPU only
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _EXIT_SECONDS = 0.5  # a peak this shortly before a process ended is of its exit
-_GRACE_SECONDS = 1.0  # for the root to end by itself after a child died
-_STDOUT_TAIL_BYTES = 64 * 1024
 _PINNED_ALLOCATOR = "glibc.malloc.mmap_threshold=1048576:glibc.malloc.trim_threshold=1048576"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-
-_CUDA_MEMORY = re.compile(
-    r"CUDA out of memory|OutOfMemoryError|cudaErrorMemoryAllocation|CUDA error: out of memory"
-)
-_UNSUPPORTED = re.compile(
-    r"no kernel image is available for execution on the device"
-    r"|is not compatible with the current PyTorch installation"
-)
-_HOST_MEMORY = re.compile(
-    r"MemoryError|DefaultCPUAllocator|can't allocate memory|[Cc]annot allocate memory|std::bad_alloc"
-)
 
 
 class Defect(Exception):
@@ -65,14 +45,6 @@ class Paths(NamedTuple):
     extensions: Optional[str]  # TORCH_EXTENSIONS_DIR
     output: str  # the run directory
     donor: Optional[str] = None  # the run directory that injected artifacts come from
-
-
-class Ending(NamedTuple):
-    """How the worker ended, before it is given a name."""
-
-    exit_code: int  # negative: the signal
-    stopped_because: Optional[str]  # what the supervisor stopped it for
-    failed_process: Optional[process_tree.Failure]
 
 
 def run(
@@ -160,27 +132,23 @@ def _measure(
     with open(specification_path, "w", encoding="utf-8") as file:
         json.dump(specification, file)
 
-    started_at = _now()
+    started_at = supervised.now()
     environment = _environment(cell, paths, specification_path)
-    out_of_memory_kills = _cgroup_out_of_memory_kills()
+    limits = supervised.Limits(
+        cell["sample_interval_seconds"],
+        cell["timeout_seconds"],
+        cell.get("memory_limit_mib"),
+        cell.get("allocation_limit_mib"),
+    )
     with open(os.path.join(directory, "stdout.log"), "wb") as stdout:
-        process = subprocess.Popen(
-            [sys.executable, worker_program],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.STDOUT,
-            cwd=directory,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=_child_set_up(cell.get("allocation_limit_mib")),
-        )
+        watched = supervised.start([sys.executable, worker_program], stdout, limits, environment, directory)
     curve_path = os.path.join(directory, "memory_curve.csv")
     processor_seconds = time.process_time()
     with open(curve_path, "w", encoding="utf-8") as curve, nvml.watching(
         cell["device"], environment, os.path.join(directory, GPU_CURVE)
     ) as gpus:
-        sampler = process_tree.TreeSampler(process.pid, curve, start_ns)
-        ending = _watch(process, sampler, cell, gpus)
+        sampler = process_tree.TreeSampler(watched.process.pid, curve, start_ns)
+        ending = watched.watch(sampler, lambda sampled: gpus.sample(sampled.last_seconds))
     wall_seconds = (time.monotonic_ns() - start_ns) / 1e9
     processor_seconds = time.process_time() - processor_seconds
     events = list(records.read(events_path))
@@ -190,14 +158,8 @@ def _measure(
         _reduce_ledger(directory, worker_program)
 
     indexed = next((event for event in events if event["event"] == "indexed"), None)
-    outcome, detail = _outcome(
-        ending,
-        events,
-        _tail(os.path.join(directory, "stdout.log")),
-        cell,
-        indexed is not None,
-        _cgroup_out_of_memory_kills() > out_of_memory_kills,
-    )
+    printed = supervised.tail(os.path.join(directory, "stdout.log"))
+    outcome, detail = _outcome(ending, limits, events, printed, indexed is not None)
     resolved = _observed_settings(cell, events, roles)
     if outcome == "completed" and indexed is not None:
         resolved.update(
@@ -215,7 +177,7 @@ def _measure(
         "outcome_detail": detail,
         "exit_code": ending.exit_code,
         "started_at": started_at,
-        "ended_at": _now(),
+        "ended_at": supervised.now(),
         "wall_seconds": round(wall_seconds, 3),
         "sampling_processor_seconds": round(processor_seconds, 3),
         "memory": {
@@ -239,7 +201,7 @@ def _not_measured(
 ) -> Dict[str, Any]:
     """The record of a run that could not be started, with files that are empty."""
     _make_files(directory)
-    now = _now()
+    now = supervised.now()
     return {
         **_asked_for(cell, documents, profiler, repeat),
         "resolved": {"device": cell["device"]},
@@ -328,132 +290,27 @@ def _environment(cell: Dict[str, Any], paths: Paths, specification_path: str) ->
     return environment
 
 
-def _child_set_up(allocation_limit_mib: Optional[int]) -> Any:
-    libc = ctypes.CDLL(None)
-    # Orphans of the run come to the supervisor, which can then see and end them.
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-    def set_up() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if allocation_limit_mib is not None:
-            limit = allocation_limit_mib * 2**20
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-
-    return set_up
-
-
-def _watch(
-    process: "subprocess.Popen[bytes]",
-    sampler: process_tree.TreeSampler,
-    cell: Dict[str, Any],
-    gpus: nvml.GpuSampler,
-) -> Ending:
-    """Sample until the worker ends or has to be ended; leaves no process of the run alive."""
-    interval = cell["sample_interval_seconds"]
-    limit_kib = (cell.get("memory_limit_mib") or 0) * 1024
-    deadline = time.monotonic() + cell["timeout_seconds"]
-    reason = None
-    failed: Optional[process_tree.Failure] = None
-    failed_at = 0.0
-    try:
-        while process.poll() is None:
-            sampler.sample()
-            gpus.sample(sampler.last_seconds)
-            now = time.monotonic()
-            if limit_kib and sampler.tree_kib > limit_kib:
-                reason = "out_of_memory_host"
-            elif now > deadline:
-                reason = "timed_out"
-            elif failed is None:
-                failed, failed_at = sampler.failure(), now
-            elif now - failed_at > _GRACE_SECONDS:
-                # A dead child leaves the framework's parent waiting for its answer for ever.
-                reason = "child_failed"
-            if reason is not None:
-                break
-            time.sleep(interval)
-    finally:
-        _end_all(process, sampler)
-    return Ending(process.wait(), reason, failed)
-
-
-def _end_all(process: "subprocess.Popen[bytes]", sampler: process_tree.TreeSampler) -> None:
-    if process.poll() is not None:
-        time.sleep(0.05)  # helpers of multiprocessing end with their parent's pipe
-    for _ in range(50):
-        alive = sampler.live()
-        if process.poll() is not None:
-            alive = [pid for pid in alive if pid != process.pid]
-        if not alive:
-            break
-        for pid in alive:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        time.sleep(0.02)
-    process.wait()
-    while True:  # reap orphans that came to us as subreaper
-        try:
-            if os.waitpid(-1, os.WNOHANG) == (0, 0):
-                break
-        except ChildProcessError:
-            break
-
-
 def _outcome(
-    ending: Ending,
+    ending: supervised.Ending,
+    limits: supervised.Limits,
     events: List[Dict[str, Any]],
     printed: str,
-    cell: Dict[str, Any],
     indexed: bool,
-    kernel_killed: bool,
 ) -> Tuple[str, Optional[str]]:
     """The name of a run's ending and one line of detail.
 
     Raises:
         Defect: the exception came from IndexScope's own line.
     """
-    if ending.stopped_because == "out_of_memory_host":
-        return "out_of_memory_host", "the process tree passed memory_limit_mib: %s" % cell["memory_limit_mib"]
-    if ending.stopped_because == "timed_out":
-        return "timed_out", "longer than timeout_seconds: %s" % cell["timeout_seconds"]
     exception = next((event for event in events if event["event"] == "exception"), None)
-    if exception is not None and exception["own_fault"]:
-        raise Defect("The worker failed in IndexScope's own code: %(type)s: %(message)s" % exception)
-    if ending.exit_code == 0 and ending.failed_process is None and indexed:
-        return "completed", None
-
-    signals = [-ending.exit_code] if ending.exit_code < 0 and not ending.stopped_because else []
-    if ending.failed_process is not None:
-        signals.append(os.WTERMSIG(ending.failed_process.exit_status))
+    if ending.stopped_because not in ("out_of_memory_host", "timed_out"):
+        if exception is not None and exception["own_fault"]:
+            raise Defect("The worker failed in IndexScope's own code: %(type)s: %(message)s" % exception)
+        if ending.exit_code == 0 and ending.failed_process is None and indexed:
+            return "completed", None
     text = printed if exception is None else "%(type)s: %(message)s" % exception
-    detail = _last_error_line(text)
-    if any(signals):
-        name = signal.Signals(next(number for number in signals if number)).name
-        which = "a child process" if ending.failed_process is not None else "the worker"
-        if kernel_killed:
-            return "out_of_memory_host", "the kernel's out-of-memory killer ended %s" % which
-        if name == "SIGABRT" and _HOST_MEMORY.search(printed):
-            return "out_of_memory_host", detail
-        return "killed", "%s ended by %s" % (which, name)
-    return _failure_outcome(text), detail or "exit code %d without an index" % ending.exit_code
-
-
-def _failure_outcome(text: str) -> str:
-    """The outcome that an error's words stand for."""
-    if _CUDA_MEMORY.search(text):
-        return "out_of_memory_cuda"
-    if _UNSUPPORTED.search(text):
-        return "unsupported"
-    return "out_of_memory_host" if _HOST_MEMORY.search(text) else "failed"
-
-
-def _last_error_line(text: str) -> Optional[str]:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Killed)\b.*", line)]
-    chosen = (errors or lines or [""])[-1]
-    return chosen[:500] or None
+    outcome, detail = supervised.name_of(ending, limits, printed, text)
+    return outcome, detail or "exit code %d without an index" % ending.exit_code
 
 
 def _observed_settings(
@@ -495,7 +352,7 @@ def _attempts(events: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
             attempts.append(_without(event, "event"))
         elif attempts:
             attempts[-1]["failure"] = event["failure"]
-            attempts[-1]["outcome"] = _failure_outcome(event["failure"])
+            attempts[-1]["outcome"] = supervised.failure_outcome(event["failure"])
     return attempts
 
 
@@ -625,7 +482,7 @@ def _reduce_ledger(directory: str, worker_program: str) -> None:
         command, cwd=scripts, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if reduced.returncode:
-        raise Defect("The ledger's logs could not be read: %s" % _last_error_line(reduced.stderr))
+        raise Defect("The ledger's logs could not be read: %s" % supervised.last_error_line(reduced.stderr))
 
 
 def _instrumented(events: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
@@ -656,33 +513,12 @@ def _gpus(device: str) -> List[str]:
     return printed.splitlines()
 
 
-def _cgroup_out_of_memory_kills() -> int:
-    """How often the kernel has killed a process of this cgroup for memory (cgroup v2; 0 where unknown)."""
-    try:
-        with open("/proc/self/cgroup") as file:
-            group = file.read().strip().rpartition("::")[2]
-        with open("/sys/fs/cgroup%s/memory.events" % group) as file:
-            return int(dict(line.split() for line in file)["oom_kill"])
-    except (OSError, KeyError, ValueError):
-        return 0
-
-
-def _tail(path: str) -> str:
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - _STDOUT_TAIL_BYTES))
-        return file.read().decode("utf-8", "replace")
-
-
 def _size(directory: str) -> int:
     return sum(
         os.path.getsize(os.path.join(folder, name))
         for folder, _, names in os.walk(directory)
         for name in names
     )
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
 
 
 def _publish(partial: str, output: str, record: Dict[str, Any]) -> None:
