@@ -14,15 +14,15 @@ import argparse
 import json
 import pathlib
 import shutil
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-if not sys.platform.startswith("linux"):
-    sys.exit("Measuring needs Linux (/proc); parsing logs, figures and the report work everywhere.")
+from indexscope.measure import command_line
 
-from indexscope.measure import supervisor
+command_line.require_linux()
+
+from indexscope.measure import supervisor  # noqa: E402 (needs Linux)
 
 _PHASES = ("planning", "training", "encoding", "finalizing")
 
@@ -86,13 +86,7 @@ def _order(size: int, number: int) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cell", type=pathlib.Path, required=True, help="resolved cell (JSON)")
-    parser.add_argument("--collection", required=True, help="documents as JSON lines: document_id, text")
-    parser.add_argument("--checkpoint", required=True, help="folder of a ColBERT checkpoint")
-    parser.add_argument(
-        "--extensions", help="folder of compiled torch extensions, where the framework has any"
-    )
-    parser.add_argument("--documents", type=int, required=True, help="number of documents in the collection")
+    command_line.add_run(parser)
     parser.add_argument(
         "--variants",
         nargs="+",
@@ -106,9 +100,7 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path, required=True, help="JSON lines, one for each run")
     args = parser.parse_args()
 
-    # Leave by an exception, so that the worker's processes are ended and nothing half-written stays.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    command_line.leave_by_exception()
     runs = args.output.with_name(args.output.name + ".runs")  # of a fixed name: a killed start's are found
     partial = args.output.with_name(args.output.name + ".partial")
     shutil.rmtree(runs, ignore_errors=True)

@@ -6,27 +6,21 @@ import argparse
 import json
 import os
 import pathlib
-import signal
 import sys
 from typing import Any
 
-if not sys.platform.startswith("linux"):
-    sys.exit("Measuring needs Linux (/proc); parsing logs, figures and the report work everywhere.")
+from indexscope.measure import command_line
 
-from indexscope.measure import supervisor
+command_line.require_linux()
+
+from indexscope.measure import supervisor  # noqa: E402 (needs Linux)
 
 UNAVAILABLE = "INDEXSCOPE_UNAVAILABLE"  # environment variable: why the run's environment could not be built
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cell", type=pathlib.Path, required=True, help="resolved cell (JSON)")
-    parser.add_argument("--collection", required=True, help="documents as JSON lines: document_id, text")
-    parser.add_argument("--checkpoint", required=True, help="folder of a ColBERT checkpoint")
-    parser.add_argument(
-        "--extensions", help="folder of compiled torch extensions, where the framework has any"
-    )
-    parser.add_argument("--documents", type=int, required=True, help="number of documents in the collection")
+    command_line.add_run(parser)
     parser.add_argument(
         "--profiler",
         choices=["none", "spans", "memory_profiler", "ledger", "memray", "dumps"],
@@ -42,9 +36,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="run directory to write")
     args = parser.parse_args()
 
-    # Leave by an exception, so that the worker's processes are ended and nothing half-written stays.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    command_line.leave_by_exception()
     paths = supervisor.Paths(args.collection, args.checkpoint, args.extensions, args.output, args.donor)
     cell = json.loads(args.cell.read_text())
     if args.threads is not None and args.threads < cell["threads"]:
