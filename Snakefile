@@ -10,6 +10,11 @@
 # index_runs        results/index_runs/{system}/{size}/{profiler}/{repeat}/ (the measured runs, no analysis)
 # profiler_cost     results/figures/profiler_disturbance.*: what measuring costs, from runs of its own in an order that
 #                   changes from round to round; wants a quiet machine (docs/measuring.md)
+# faiss_tables      results/faiss_tables.html: what precomputed tables of FAISS cost across segments, and what one shared
+#                   copy saves (docs/faiss_tables.md)
+# faiss_tables_rfc  results/figures/faiss_rfc.*: the RFC's 100 segments; needs 16 GiB of memory
+# document_access   results/document_access.html: how a trainer should read its documents (docs/document_access.md)
+# document_access_scale  results/figures/document_scale.*: an offset index of ten million documents
 # doctor            nothing: checks this machine, one thing a line with its remedy
 # accuracy          how right the measuring is: spikes of known size through every instrument (docs/measuring.md)
 # published_figures results/published/: the published study's tables, sentences and figures, checked against its
@@ -72,10 +77,34 @@ if not ARCHIVE:
     include: "rules/torch_common.smk"
     include: "rules/torch_versions.smk"
     include: "rules/torch_tables.smk"
+    include: "rules/faiss_common.smk"
+    include: "rules/faiss_tables.smk"
+    include: "rules/document_access_common.smk"
+    include: "rules/document_access.smk"
 
     rule torch_versions:
         input:
             rules.report_torch_versions.output.page,
+        localrule: True
+
+    rule faiss_tables:
+        input:
+            rules.report_faiss_tables.output.page,
+        localrule: True
+
+    rule faiss_tables_rfc:
+        input:
+            files_of_figures(FAISS_RFC_FIGURES),
+        localrule: True
+
+    rule document_access:
+        input:
+            rules.report_document_access.output.page,
+        localrule: True
+
+    rule document_access_scale:
+        input:
+            files_of_figures(DOCUMENT_SCALE_FIGURES),
         localrule: True
 
 
@@ -87,7 +116,7 @@ rule index_memory:
 
 rule figures:
     input:
-        figure_files(),
+        files_of_figures(FIGURES),
     localrule: True
 
 

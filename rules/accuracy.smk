@@ -123,9 +123,5 @@ rule tabulate_accuracy:
 rule accuracy:
     input:
         rules.tabulate_accuracy.output,
-        [
-            f"{RESULTS}/figures/{figure}.{suffix}"
-            for figure in ACCURACY_FIGURES
-            for suffix in ("svg", "html", "csv")
-        ],
+        files_of_figures(ACCURACY_FIGURES),
     localrule: True

@@ -6,7 +6,7 @@ rule archive:
         script=SCRIPTS / "make_archive.py",
         library=library("archive.py", "redaction.py", "run_record.py", "schemas.py"),
         tables=[f"{RESULTS}/tables/{table}.parquet" for table in TABLES],
-        figures=figure_files(),
+        figures=files_of_figures(FIGURES),
         report=f"{RESULTS}/report.html",
         # Their run.json, manifests and cells are found by the table of runs.
         runs=run_files("run.json"),

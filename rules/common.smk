@@ -21,6 +21,11 @@ sys.path.insert(0, str(SCRIPTS.resolve()))
 
 from indexscope.figures.catalog import (
     ACCURACY_FIGURES,
+    ALL_FIGURES,
+    DOCUMENT_FIGURES,
+    DOCUMENT_SCALE_FIGURES,
+    FAISS_FIGURES,
+    FAISS_RFC_FIGURES,
     FIGURES,
     PROFILER_COST_FIGURES,
     PUBLISHED_FIGURES,
@@ -29,7 +34,14 @@ from indexscope.figures.catalog import (
 from indexscope.run_record import InputError
 
 try:
-    from indexscope import archive, cells, environments, memory_plan, version_runs
+    from indexscope import (
+        access_runs,
+        archive,
+        cells,
+        environments,
+        memory_plan,
+        version_runs,
+    )
     from indexscope import config as configuration
 except InputError as error:  # of an adapter, which is looked at as it is imported
     raise WorkflowError(str(error)) from None
@@ -117,6 +129,13 @@ try:
     TORCH_CHECKPOINT = configuration.addressed(
         SETTINGS, "checkpoints", SETTINGS.checkpoint_of_versions
     )
+    ACCESS_CORPUS = configuration.addressed(
+        SETTINGS, "corpora", SETTINGS.corpus_of_access
+    )
+    # The checkpoint whose tokenizer the trainings use.
+    ACCESS_TOKENIZER = configuration.addressed(
+        SETTINGS, "checkpoints", SETTINGS.checkpoint_of_access
+    )
     # Metadata of the tables; in the environment for the same reason as the commit.
     os.environ.update(
         INDEXSCOPE_CAMPAIGN=SETTINGS.campaign or "",
@@ -147,10 +166,12 @@ if ARCHIVE:
 CORPORA = {
     CORPUS: SETTINGS.corpora[SETTINGS.index_memory.corpus],
     TORCH_CORPUS: SETTINGS.corpora[SETTINGS.corpus_of_versions],
+    ACCESS_CORPUS: SETTINGS.corpora[SETTINGS.corpus_of_access],
 }
 CHECKPOINTS = {
     CHECKPOINT: SETTINGS.checkpoints[SETTINGS.index_memory.checkpoint],
     TORCH_CHECKPOINT: SETTINGS.checkpoints[SETTINGS.checkpoint_of_versions],
+    ACCESS_TOKENIZER: SETTINGS.checkpoints[SETTINGS.checkpoint_of_access],
 }
 # Those of the corpora that are downloaded, by the name of what is: a change of what is read of it fetches nothing.
 DATASETS = {
@@ -211,6 +232,14 @@ def run_files(name, profiler=None):
     ]
 
 
+def lock_of(environment):
+    """The digest of an environment's lock."""
+    try:
+        return environments.lock_digest(ENVIRONMENTS / f"{environment}.yaml")
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def gpus(wildcards):
     """One GPU for a cell whose device is cuda, none otherwise."""
     return 1 if DEVICE == "cuda" else 0
@@ -264,17 +293,8 @@ def cost_memory_of(wildcards):
     return memory_of(wildcards)
 
 
-def cost_figure_files():
-    return [
-        f"{RESULTS}/figures/{figure}.{suffix}"
-        for figure in PROFILER_COST_FIGURES
-        for suffix in ("svg", "html", "csv")
-    ]
-
-
-def figure_files(name=None):
-    """The three files of one figure, or of all."""
-    names = [name] if name else list(FIGURES)
+def files_of_figures(names):
+    """The three files of each figure."""
     return [
         f"{RESULTS}/figures/{figure}.{suffix}"
         for figure in names
@@ -283,12 +303,7 @@ def figure_files(name=None):
 
 
 def figure_tables(name):
-    tables = {
-        **FIGURES,
-        **TORCH_FIGURES,
-        **PROFILER_COST_FIGURES,
-        **ACCURACY_FIGURES,
-    }[name].tables
+    tables = ALL_FIGURES[name].tables
     return [f"{RESULTS}/tables/{table}.parquet" for table in tables]
 
 
@@ -304,6 +319,16 @@ def figure_code(name):
         *(["analysis/confounds.py"] if name == "confounds" else []),
         # What several figures of one experiment share.
         *(["figures/torch_common.py"] if name in TORCH_FIGURES else []),
+        *(
+            ["figures/faiss_common.py", "faiss_tables/formulas.py"]
+            if name in {**FAISS_FIGURES, **FAISS_RFC_FIGURES}
+            else []
+        ),
+        *(
+            ["figures/document_common.py"]
+            if name in {**DOCUMENT_FIGURES, **DOCUMENT_SCALE_FIGURES}
+            else []
+        ),
         "figures/artifact_comparison.py",
         *(["figures/peak_parts.py"] if name == "part_growth" else []),
         f"figures/{name}.py",
@@ -331,6 +356,12 @@ SLICES = sorted(
         *(f"{CORPUS}/{run[1]}" for run in RUNS),
         f"{CORPUS}/{SETTINGS.profiler_cost.documents}",
         f"{TORCH_CORPUS}/{SETTINGS.torch_versions.documents}",
+        f"{ACCESS_CORPUS}/{SETTINGS.document_access.documents}",
+        *(
+            f"{ACCESS_CORPUS}/{limited.documents}"
+            for limited in [SETTINGS.document_access.limited]
+            if limited
+        ),
     }
 )
 # CORPUS/DOCUMENTS-TOKENS

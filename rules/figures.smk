@@ -1,12 +1,7 @@
 # Figures: read tables only; each is an SVG, a self-contained HTML page and the CSV behind it.
 
 # One rule for each figure of the catalog: plot_memory_over_time, plot_memory_by_function, …
-for figure, ENTRY in {
-    **FIGURES,
-    **TORCH_FIGURES,
-    **PROFILER_COST_FIGURES,
-    **ACCURACY_FIGURES,
-}.items():
+for figure, ENTRY in ALL_FIGURES.items():
 
     rule:
         name:

@@ -85,5 +85,5 @@ rule tabulate_profiler_rounds:
 
 rule profiler_cost:
     input:
-        cost_figure_files(),
+        files_of_figures(PROFILER_COST_FIGURES),
     localrule: True

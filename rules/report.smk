@@ -6,7 +6,7 @@ rule report:
         script=SCRIPTS / "report.py",
         library=REPORT_CODE,
         tables=[f"{RESULTS}/tables/{table}.parquet" for table in TABLES],
-        figures=figure_files(),
+        figures=files_of_figures(FIGURES),
         # Linked, where there are any.
         traces=trace_files(),
         speedscope=trace_files("speedscope.json"),

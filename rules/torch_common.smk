@@ -152,11 +152,3 @@ def torch_replays():
         }
         for left, right in compared
     ]
-
-
-def torch_figure_files():
-    return [
-        f"{RESULTS}/figures/{figure}.{suffix}"
-        for figure in TORCH_FIGURES
-        for suffix in ("svg", "html", "csv")
-    ]

@@ -224,7 +224,7 @@ use rule report as report_torch_versions with:
         script=SCRIPTS / "report.py",
         library=REPORT_CODE,
         tables=[f"{RESULTS}/tables/{table}.parquet" for table in TORCH_TABLES],
-        figures=torch_figure_files(),
+        figures=files_of_figures(TORCH_FIGURES),
     output:
         page=report(
             f"{RESULTS}/torch_versions.html",

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from checkout import Checkout
+from checkout import ENVIRONMENTS, Checkout
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +38,32 @@ def torch_python(compared_versions: Checkout) -> Path:
     """Python of an environment of one PyTorch version."""
     (python,) = (compared_versions.path / "results/environments").glob("torch-2.1.0-*/prefix/bin/python")
     return python
+
+
+@pytest.fixture(scope="session")
+def faiss_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of the environment in which faiss_tables measures."""
+    return environment_python(tmp_path_factory.mktemp("faiss"), "faiss")
+
+
+@pytest.fixture(scope="session")
+def training_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of the environment in which document_access trains."""
+    return environment_python(tmp_path_factory.mktemp("training"), "training")
+
+
+def environment_python(directory: Path, name: str) -> Path:
+    """Python of the environment envs/NAME.yaml, which is built where it is not there yet."""
+    copy = Checkout(directory)
+    # Of the workflow's own targets each needs other environments too.
+    (copy.path / "one.smk").write_text(
+        f"rule one:\n    output:\n        'none',\n    conda:\n        'envs/{name}.yaml'\n"
+        "    shell:\n        'false'\n"
+    )
+    copy.snakemake("--snakefile", "one.smk", "--conda-create-envs-only")
+    lock = (copy.path / f"envs/{name}.yaml").read_bytes()
+    (built,) = [path for path in ENVIRONMENTS.glob("*.yaml") if path.read_bytes() == lock]
+    return built.with_suffix("") / "bin" / "python"
 
 
 _comparisons: list[Future[Checkout]] = []

@@ -18,8 +18,8 @@ LAYERS = [
     {"report"},
     {"figures"},
     {"analysis"},
-    {"artifacts", "ledger"},
-    {"doctor", "estimate", "version_runs"},
+    {"artifacts", "document_access", "faiss_tables", "ledger"},
+    {"access_runs", "doctor", "estimate", "version_runs"},
     {"cells", "checkpoints", "environments"},
     {"corpora"},
     {"ground_truth"},
@@ -134,6 +134,7 @@ def test_a_stock_snakemake_can_plan() -> None:
         module.split(".")[0]
         for name in (
             *(
+                "access_runs.py",
                 "archive.py",
                 "cells.py",
                 "config.py",

@@ -9,19 +9,17 @@ from pathlib import Path
 
 from indexscope import schemas
 from indexscope.figures import files
-from indexscope.figures.catalog import ACCURACY_FIGURES, FIGURES, PROFILER_COST_FIGURES, TORCH_FIGURES
+from indexscope.figures.catalog import ALL_FIGURES
 from indexscope.run_record import InputError
-
-CATALOG = {**FIGURES, **TORCH_FIGURES, **PROFILER_COST_FIGURES, **ACCURACY_FIGURES}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="figures:\n" + "\n".join(f"  {name}: {entry.caption}" for name, entry in CATALOG.items()),
+        epilog="figures:\n" + "\n".join(f"  {name}: {entry.caption}" for name, entry in ALL_FIGURES.items()),
     )
-    parser.add_argument("figure", choices=list(CATALOG), metavar="FIGURE", help="one of those below")
+    parser.add_argument("figure", choices=list(ALL_FIGURES), metavar="FIGURE", help="one of those below")
     parser.add_argument("--tables", type=Path, required=True, help="folder with the tables (Parquet)")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="NAME", help="path without suffix of the three files"
@@ -30,7 +28,7 @@ def main() -> None:
     try:
         frames = [
             files.read_table(arguments.tables / f"{name}.parquet", schemas.TABLES[name])
-            for name in CATALOG[arguments.figure].tables
+            for name in ALL_FIGURES[arguments.figure].tables
         ]
     except InputError as error:
         sys.exit(str(error))

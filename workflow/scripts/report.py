@@ -11,7 +11,15 @@ import pandas as pd
 from indexscope import schemas
 from indexscope.figures import common
 from indexscope.figures.files import read_table
-from indexscope.report import compared_runs, index_memory, page, torch_versions, traces
+from indexscope.report import (
+    compared_runs,
+    document_access,
+    faiss_tables,
+    index_memory,
+    page,
+    torch_versions,
+    traces,
+)
 from indexscope.run_record import InputError
 
 
@@ -33,7 +41,12 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="the page to write (HTML)")
     arguments = parser.parse_args()
-    write = {page.INDEX_MEMORY: _index_memory, page.TORCH_VERSIONS: _torch_versions}[arguments.experiment]
+    write = {
+        page.INDEX_MEMORY: _index_memory,
+        page.TORCH_VERSIONS: _torch_versions,
+        page.FAISS_TABLES: _faiss_tables,
+        page.DOCUMENT_ACCESS: _document_access,
+    }[arguments.experiment]
     try:
         text = write(arguments)
     except InputError as error:
@@ -65,6 +78,18 @@ def _torch_versions(arguments: argparse.Namespace) -> str:
     tables = {name: _table(arguments.tables, name) for name in torch_versions.TABLES}
     drawn = page.read_figures(arguments.figures, page.TORCH_VERSIONS)
     return torch_versions.render(torch_versions.Measured(**tables), drawn, _text(arguments.configuration))
+
+
+def _faiss_tables(arguments: argparse.Namespace) -> str:
+    tables = {name: _table(arguments.tables, name) for name in schemas.FAISS_TABLES}
+    drawn = page.read_figures(arguments.figures, page.FAISS_TABLES)
+    return faiss_tables.render(tables, drawn, _text(arguments.configuration))
+
+
+def _document_access(arguments: argparse.Namespace) -> str:
+    tables = {name: _table(arguments.tables, name) for name in schemas.DOCUMENT_TABLES}
+    drawn = page.read_figures(arguments.figures, page.DOCUMENT_ACCESS)
+    return document_access.render(tables, drawn, _text(arguments.configuration))
 
 
 def _table(directory: Path, name: str) -> pd.DataFrame:

@@ -20,8 +20,10 @@ from indexscope.settings import systems as frameworks
 from indexscope.settings.base import Model, Name
 from indexscope.settings.checkpoints import Checkpoint, SyntheticCheckpointSettings
 from indexscope.settings.corpora import Corpus, SyntheticCorpusSettings
+from indexscope.settings.document_access import DocumentAccess
 from indexscope.settings.experiments import ArtifactPair, IndexMemory, Measurement
 from indexscope.settings.external_logs import ExternalLog
+from indexscope.settings.faiss_tables import FaissTables
 from indexscope.settings.profiler_cost import ProfilerCost
 from indexscope.settings.torch_versions import TorchVersions
 
@@ -103,6 +105,8 @@ class Configuration(Model):
     measurement: Measurement = Field(Measurement(), description="how runs are measured")
     index_memory: IndexMemory = Field(IndexMemory(), description="the experiment index_memory")
     torch_versions: TorchVersions = Field(TorchVersions(), description="the experiment torch_versions")
+    faiss_tables: FaissTables = Field(FaissTables(), description="the experiment faiss_tables")
+    document_access: DocumentAccess = Field(DocumentAccess(), description="the experiment document_access")
     profiler_cost: ProfilerCost = Field(
         ProfilerCost(), description="the benchmark profiler_cost: what measuring costs"
     )
@@ -153,6 +157,16 @@ class Configuration(Model):
         """The checkpoint of torch_versions."""
         return self.torch_versions.checkpoint or self.index_memory.checkpoint
 
+    @property
+    def corpus_of_access(self) -> str:
+        """The corpus of document_access."""
+        return self.document_access.corpus or self.index_memory.corpus
+
+    @property
+    def checkpoint_of_access(self) -> str:
+        """The checkpoint whose tokenizer document_access uses."""
+        return self.document_access.checkpoint or self.index_memory.checkpoint
+
     def _references(self) -> Iterator[tuple[str, str, Sequence[str]]]:
         experiment = self.index_memory
         systems = experiment.systems
@@ -160,6 +174,8 @@ class Configuration(Model):
         yield "index_memory.checkpoint", experiment.checkpoint, list(self.checkpoints)
         yield "torch_versions.corpus", self.corpus_of_versions, list(self.corpora)
         yield "torch_versions.checkpoint", self.checkpoint_of_versions, list(self.checkpoints)
+        yield "document_access.corpus", self.corpus_of_access, list(self.corpora)
+        yield "document_access.checkpoint", self.checkpoint_of_access, list(self.checkpoints)
         for position, name in enumerate(systems):
             yield f"index_memory.systems[{position}]", name, list(self.systems)
         for position, name in enumerate(self.profiler_cost.systems):

@@ -766,6 +766,373 @@ CAMPAIGN_COMPARISON = pa.schema(
 )
 
 
+# faiss_tables: what identifies a cell. Sizes are of one segment.
+_FAISS_CELL = [
+    pa.field("grid", pa.string(), nullable=False),  # grid, or rfc
+    pa.field("index_type", pa.string(), nullable=False),  # ivf_flat, hnsw_pq, ivf_pq
+    pa.field("metric", pa.string(), nullable=False),  # l2, inner_product
+    pa.field("dim", pa.int64(), nullable=False),
+    pa.field("nlist", pa.int64()),  # null for hnsw_pq
+    pa.field("pq_m", pa.int64()),  # null for ivf_flat, as code_size
+    pa.field("code_size", pa.int64()),  # bits of a code of one subquantizer
+    pa.field("hnsw_m", pa.int64()),  # null but for hnsw_pq
+    pa.field("vectors_per_segment", pa.int64(), nullable=False),
+    pa.field("segments", pa.int64(), nullable=False),
+    pa.field("load_mode", pa.string(), nullable=False),  # default, skip, shared
+]
+
+_MACHINE = [
+    pa.field("cpu_model", pa.string()),
+    pa.field("cpu_count", pa.int64()),
+    pa.field("memory_total_mib", pa.float64()),
+    pa.field("kernel", pa.string()),
+    pa.field("lock_digest", pa.string()),
+    pa.field("git_commit", pa.string()),
+    pa.field("started_at", pa.timestamp("ms", tz="UTC")),
+]
+
+# One row for each process that loaded segments. Formulas are of all segments together.
+FAISS_MEMORY = pa.schema(
+    [
+        *_FAISS_CELL,
+        pa.field("repeat", pa.int64(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("outcome_detail", pa.string()),
+        pa.field("memory_limit_mib", pa.int64()),
+        # By formula, from the geometry alone.
+        pa.field("centroids_mib", pa.float64(), nullable=False),  # coarse centroids: 4 * nlist * dim
+        pa.field("pq_centroids_mib", pa.float64(), nullable=False),  # 4 * 2^code_size * dim
+        pa.field("codes_mib", pa.float64(), nullable=False),  # codes, or the vectors of ivf_flat
+        pa.field("ids_mib", pa.float64(), nullable=False),  # 8 bytes a vector of an IVF index
+        pa.field("graph_mib", pa.float64(), nullable=False),  # links, levels and offsets of HNSW
+        # Computed at load in this mode: IVFPQ-L2's precomputed table, HNSWPQ's SDC table; one where it is shared.
+        pa.field("tables_mib", pa.float64(), nullable=False),
+        pa.field("containers_mib", pa.float64(), nullable=False),  # of lists and allocations themselves
+        pa.field("formula_mib", pa.float64(), nullable=False),  # all of these
+        pa.field("redundant_mib", pa.float64(), nullable=False),  # of it what equals another segment's
+        pa.field("file_mib", pa.float64()),  # size of the files that were read
+        # Measured (kernel's smaps_rollup) above the process just before loading: anonymous memory, which no other
+        # process shares, and pages of files, each counted whole.
+        pa.field("measured_mib", pa.float64()),  # loaded and settled
+        pa.field("measured_anon_mib", pa.float64()),  # of it anonymous memory
+        pa.field("measured_file_pages_mib", pa.float64()),  # of it pages of files (libraries, first touched)
+        pa.field("measured_rss_mib", pa.float64()),  # the same by RSS
+        # The same by PSS: also changes when another process starts or ends that maps the same libraries.
+        pa.field("measured_pss_mib", pa.float64()),
+        pa.field("warm_measured_mib", pa.float64()),  # after searching every segment
+        pa.field("baseline_pss_mib", pa.float64()),  # libraries loaded, no index
+        pa.field("tree_peak_rss_mib", pa.float64()),  # of the whole process, sampled from outside
+        pa.field("load_seconds", pa.float64()),  # all segments
+        pa.field("first_search_seconds", pa.float64()),  # one query in every segment
+        # Of ids and distances of the same queries in every segment: the same where they are equal to rounding.
+        pa.field("results_digest", pa.string()),
+        pa.field("faiss_version", pa.string()),
+        *_MACHINE,
+    ]
+)
+
+# What each way of estimating says of a cell beside what was measured (median of completed repeats).
+FAISS_ESTIMATES = pa.schema(
+    [
+        *_FAISS_CELL,
+        # formula (ours), file size, accounting tool, and the RFC's estimates by number
+        pa.field("estimator", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),  # where it is from
+        pa.field("estimated_mib", pa.float64()),  # null where it is not defined for this index type
+        pa.field("measured_mib", pa.float64()),  # null without a completed run
+        pa.field("measured_low_mib", pa.float64()),
+        pa.field("measured_high_mib", pa.float64()),
+        pa.field("runs", pa.int64(), nullable=False),
+        pa.field("error", pa.float64()),  # estimated / measured - 1
+    ]
+)
+
+# The RFC's alternatives, each tried: one row for each index type, metric and alternative.
+FAISS_ALTERNATIVES = pa.schema(
+    [
+        *[field for field in _FAISS_CELL if field.name not in ("grid", "load_mode")],
+        # keep, disable, serialise with the model, initialise from the model index, share
+        pa.field("alternative", pa.string(), nullable=False),
+        pa.field("possible", pa.bool_(), nullable=False),
+        pa.field("reason", pa.string()),  # where it is not
+        pa.field("runs", pa.int64(), nullable=False),
+        pa.field("measured_mib", pa.float64()),  # PSS of all segments, median
+        pa.field("measured_low_mib", pa.float64()),
+        pa.field("measured_high_mib", pa.float64()),
+        pa.field("tables_mib", pa.float64()),  # by formula
+        pa.field("extra_file_mib", pa.float64()),  # on disk, beside the segments
+        pa.field("load_seconds", pa.float64()),  # all segments, median
+        pa.field("search_p50_ms", pa.float64()),  # one query in one segment
+        pa.field("search_by_keep", pa.float64()),  # median over rounds of its p50 by that of keep
+        pa.field("search_by_keep_low", pa.float64()),
+        pa.field("search_by_keep_high", pa.float64()),
+        pa.field("results_equal", pa.bool_()),  # ids and distances to keep's, up to rounding
+        # Of a distance from keep's, by its query's largest; 0: bit by bit.
+        pa.field("largest_difference", pa.float64()),
+        pa.field("can_add", pa.bool_()),  # vectors can still be added to a loaded segment
+    ]
+)
+
+# Latency of single queries, one row for each round and way; ways are measured in turn within a round.
+FAISS_LATENCY = pa.schema(
+    [
+        pa.field("index_type", pa.string(), nullable=False),  # ivf_pq (l2), hnsw_pq
+        pa.field("dim", pa.int64(), nullable=False),
+        pa.field("nlist", pa.int64()),
+        pa.field("pq_m", pa.int64(), nullable=False),
+        pa.field("code_size", pa.int64(), nullable=False),
+        pa.field("list_length", pa.float64()),  # mean number of vectors in a list; null for hnsw_pq
+        pa.field("vectors", pa.int64(), nullable=False),
+        pa.field("nprobe", pa.int64()),  # null for hnsw_pq
+        pa.field("way", pa.string(), nullable=False),  # with (the table), without, shared
+        pa.field("round", pa.int64(), nullable=False),
+        pa.field("queries", pa.int64(), nullable=False),
+        pa.field("p50_ms", pa.float64(), nullable=False),
+        pa.field("p90_ms", pa.float64(), nullable=False),
+        pa.field("p99_ms", pa.float64(), nullable=False),
+        pa.field("overhead_ms", pa.float64()),  # in each time: clock and binding (p50 of an empty index)
+        pa.field("results_digest", pa.string(), nullable=False),  # of ids and distances, bit by bit
+        pa.field("agreement", pa.string()),  # with `with`: identical, equal to rounding, different
+        pa.field("largest_difference", pa.float64()),  # of a distance from `with`'s, by its query's largest
+    ]
+)
+
+# With by without the table (and shared by with): the ratio of each round's quantile, and where it breaks even.
+FAISS_BREAK_EVEN = pa.schema(
+    [
+        *[
+            field
+            for field in FAISS_LATENCY
+            if not field.name.endswith("_ms")
+            and field.name not in ("way", "round", "results_digest", "agreement", "largest_difference")
+        ],
+        pa.field("compared", pa.string(), nullable=False),  # with by without, shared by with
+        pa.field("quantile", pa.string(), nullable=False),  # p50, p90, p99
+        pa.field("rounds", pa.int64(), nullable=False),
+        pa.field("ratio", pa.float64(), nullable=False),  # median over rounds
+        pa.field("ratio_low", pa.float64(), nullable=False),
+        pa.field("ratio_high", pa.float64(), nullable=False),
+        pa.field(
+            "saved_ms", pa.float64(), nullable=False
+        ),  # per query, by the first of the two; may be negative
+        pa.field("table_mib", pa.float64(), nullable=False),
+        # faster, slower, no difference (the range of rounds includes 1, or the median is within 2 % of it)
+        pa.field("verdict", pa.string(), nullable=False),
+        # List length from which on the table is faster at this nprobe, between two that were measured (log scale);
+        # null where no sign changes from slower to faster.
+        pa.field("break_even_list_length", pa.float64()),
+        pa.field("break_even_nprobe", pa.float64()),  # likewise the nprobe, at this list length
+        pa.field("agreement", pa.string()),  # of the results, the worst of all rounds
+    ]
+)
+
+# What was published of table memory beside our formula and, where it was run, our measurement.
+FAISS_PUBLISHED = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("quantity", pa.string(), nullable=False),  # tables before, tables after, …
+        pa.field("nlist", pa.int64()),
+        pa.field("pq_m", pa.int64()),
+        pa.field("code_size", pa.int64()),
+        pa.field("segments", pa.int64()),
+        pa.field("published_mib", pa.float64(), nullable=False),
+        pa.field("formula_mib", pa.float64()),
+        pa.field("measured_mib", pa.float64()),  # null where it was not run here
+        pa.field("verdict", pa.string(), nullable=False),  # reproduced, differs, not run here
+    ]
+)
+
+# document_access: what identifies a training.
+_ACCESS_RUN = [
+    pa.field("run", pa.string(), nullable=False),  # its folder below results/document_access/runs
+    pa.field("experiment", pa.string(), nullable=False),  # grid, limited
+    pa.field(
+        "loader", pa.string(), nullable=False
+    ),  # in_memory, offset_index, ir_datasets, arrow, shared_memory
+    pa.field("parallelism", pa.string(), nullable=False),  # single, data_parallel, distributed, accelerate
+    pa.field("world_size", pa.int64(), nullable=False),  # devices; on a CPU processes
+    pa.field("workers", pa.int64(), nullable=False),  # DataLoader workers of each rank
+    pa.field("pin_memory", pa.bool_(), nullable=False),
+    pa.field("precision", pa.string(), nullable=False),  # fp32, fp16, bf16
+    pa.field(
+        "cache", pa.string(), nullable=False
+    ),  # page cache of the documents' files at the start: warm, cold
+    pa.field("documents", pa.int64(), nullable=False),
+    pa.field("repeat", pa.int64(), nullable=False),
+]
+
+# One row for each training. Seconds of parts are means per step over ranks and measured steps, of the rank's clock.
+DOCUMENT_ACCESS = pa.schema(
+    [
+        *_ACCESS_RUN,
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("outcome_detail", pa.string()),
+        pa.field("device", pa.string(), nullable=False),  # cpu, cuda
+        pa.field("backend", pa.string()),  # of communication: gloo, nccl, none
+        pa.field("interconnect", pa.string()),  # what connects the devices, where there are several
+        pa.field("batch_size", pa.int64(), nullable=False),  # samples of a rank in a step
+        pa.field("max_length", pa.int64(), nullable=False),
+        pa.field("steps", pa.int64(), nullable=False),  # measured
+        pa.field("warm_up_steps", pa.int64(), nullable=False),  # before them, in no mean
+        pa.field("open_seconds", pa.float64()),  # the loader, slowest rank
+        pa.field("time_to_first_batch_seconds", pa.float64()),  # since the process started, slowest rank
+        pa.field("samples_per_second", pa.float64()),  # of all ranks; steps with fetching
+        pa.field(
+            "samples_per_second_after_fetch", pa.float64()
+        ),  # as published: the timer starts after the fetch
+        pa.field("step_seconds", pa.float64()),  # mean; the parts below and what is between them
+        pa.field("step_seconds_median", pa.float64()),
+        pa.field("wait_seconds", pa.float64()),  # for the next batch: with workers 0 fetch and tokenise
+        pa.field("fetch_seconds", pa.float64()),  # where it happened: with workers beside the step
+        pa.field("tokenise_seconds", pa.float64()),
+        pa.field("host_to_device_seconds", pa.float64()),
+        pa.field("forward_seconds", pa.float64()),
+        pa.field("backward_seconds", pa.float64()),  # without communication
+        pa.field("communication_seconds", pa.float64()),  # all-reduce, or scatter, replicate and gather
+        pa.field("optimiser_seconds", pa.float64()),
+        pa.field("processor_seconds", pa.float64()),  # of the step, all threads of the rank
+        pa.field("final_loss", pa.float64()),
+        pa.field("samples_digest", pa.string()),  # of the order of samples, all ranks
+        pa.field("texts_digest", pa.string()),  # of the bytes that were fetched, all ranks
+        # Memory in the middle of the measured steps, and at the highest point.
+        pa.field("processes", pa.int64()),
+        pa.field("tree_pss_mib", pa.float64()),  # all ranks and workers: a shared page once
+        pa.field("largest_rank_pss_mib", pa.float64()),
+        pa.field("tree_peak_rss_mib", pa.float64()),  # shared pages as often as they are shared
+        pa.field("page_cache_mib", pa.float64()),  # of the documents' files, in memory at that time (mincore)
+        pa.field("page_cache_start_mib", pa.float64()),  # the same at the start
+        pa.field("source_mib", pa.float64()),  # size of the files that the loader reads
+        pa.field("gpu_peak_mib", pa.float64()),  # the largest of a rank's torch.cuda peaks
+        pa.field("memory_limit_mib", pa.int64()),
+        pa.field("predicted_mib", pa.float64()),  # of tree_peak_rss_mib, which the limit is on, by the model
+        pa.field("torch_version", pa.string()),
+        *_MACHINE,
+    ]
+)
+
+DOCUMENT_ACCESS_STEPS = pa.schema(
+    [
+        *_ACCESS_RUN,
+        pa.field("rank", pa.int64(), nullable=False),
+        pa.field("step", pa.int64(), nullable=False),  # from 0, warm-up included
+        pa.field("measured", pa.bool_(), nullable=False),  # no warm-up
+        pa.field(
+            "started_seconds", pa.float64(), nullable=False
+        ),  # since the rank's process started, without the pause in which memory is read
+        pa.field("step_seconds", pa.float64(), nullable=False),
+        pa.field("wait_seconds", pa.float64(), nullable=False),
+        pa.field("fetch_seconds", pa.float64(), nullable=False),
+        pa.field("tokenise_seconds", pa.float64(), nullable=False),
+        pa.field("host_to_device_seconds", pa.float64(), nullable=False),
+        pa.field("forward_seconds", pa.float64(), nullable=False),
+        pa.field("backward_seconds", pa.float64(), nullable=False),
+        pa.field("communication_seconds", pa.float64(), nullable=False),
+        pa.field("optimiser_seconds", pa.float64(), nullable=False),
+        pa.field(
+            "processor_seconds", pa.float64(), nullable=False
+        ),  # of the step, all threads of the rank: near step_seconds, one thread (the GIL) did it all
+        pa.field("loss", pa.float64(), nullable=False),
+    ]
+)
+
+# Every process of a training in the middle of the measured steps.
+DOCUMENT_ACCESS_PROCESSES = pa.schema(
+    [
+        *_ACCESS_RUN,
+        pa.field("process_id", pa.int64(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),  # rank, worker, launcher, other
+        pa.field("rank", pa.int64()),
+        pa.field("pss_mib", pa.float64(), nullable=False),
+        pa.field("rss_mib", pa.float64(), nullable=False),
+        pa.field("anon_mib", pa.float64()),  # of PSS
+        pa.field("file_mib", pa.float64()),  # of PSS
+        pa.field("shmem_mib", pa.float64()),  # of PSS
+    ]
+)
+
+# Fetching alone: one row for each process.
+DOCUMENT_FETCHES = pa.schema(
+    [
+        pa.field("loader", pa.string(), nullable=False),
+        pa.field("order", pa.string(), nullable=False),  # random, sequential
+        pa.field("cache", pa.string(), nullable=False),
+        pa.field("documents", pa.int64(), nullable=False),
+        pa.field("repeat", pa.int64(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("outcome_detail", pa.string()),
+        pa.field("fetches", pa.int64(), nullable=False),
+        pa.field("open_seconds", pa.float64()),
+        pa.field("documents_per_second", pa.float64()),
+        pa.field("mib_per_second", pa.float64()),  # of text
+        pa.field("p50_us", pa.float64()),
+        pa.field("p90_us", pa.float64()),
+        pa.field("p99_us", pa.float64()),
+        pa.field("pss_mib", pa.float64()),  # above that before the loader was opened
+        pa.field("cached_fraction_start", pa.float64()),  # of the loader's files, in the page cache
+        pa.field("texts_digest", pa.string()),
+        *_MACHINE,
+    ]
+)
+
+# The offset index of a large collection beside a bare pread and ir_datasets: one row for each way and round, and
+# one for building each.
+DOCUMENT_SCALE = pa.schema(
+    [
+        pa.field("way", pa.string(), nullable=False),  # pread, offset_index, ir_datasets, …
+        pa.field("step", pa.string(), nullable=False),  # build, fetch
+        pa.field("documents", pa.int64(), nullable=False),
+        pa.field("round", pa.int64()),  # of fetches
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("fetches", pa.int64()),
+        pa.field("p50_us", pa.float64()),
+        pa.field("p90_us", pa.float64()),
+        pa.field("p99_us", pa.float64()),
+        pa.field("peak_rss_mib", pa.float64()),  # of building: of the process
+        pa.field("index_bytes_per_document", pa.float64()),
+        pa.field("collection_mib", pa.float64(), nullable=False),
+        pa.field("texts_digest", pa.string()),
+        *_MACHINE,
+    ]
+)
+
+# What was published beside ours: throughput (samples/s) and memory a process.
+DOCUMENT_PUBLISHED = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field(
+            "quantity", pa.string(), nullable=False
+        ),  # samples_per_second, memory_mib_per_process, outcome
+        pa.field("loader", pa.string(), nullable=False),
+        pa.field("world_size", pa.int64()),
+        pa.field("documents", pa.int64()),
+        pa.field("published", pa.float64()),  # null where it ran out of memory
+        pa.field("published_out_of_memory", pa.bool_(), nullable=False),
+        pa.field("ours", pa.float64()),  # measured at this scale; null where it was not run
+        pa.field("ours_out_of_memory", pa.bool_()),
+        pa.field("by_formula", pa.float64()),  # of memory, at the published scale
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+    ]
+)
+
+# The recommendation, from the rows above.
+DOCUMENT_ADVICE = pa.schema(
+    [
+        pa.field("situation", pa.string(), nullable=False),  # for which parallelism, world size, corpus
+        pa.field("rank", pa.int64(), nullable=False),  # 1 is recommended
+        pa.field("loader", pa.string(), nullable=False),
+        pa.field("fits", pa.bool_(), nullable=False),
+        pa.field("samples_per_second", pa.float64()),
+        pa.field("samples_per_second_low", pa.float64()),
+        pa.field("samples_per_second_high", pa.float64()),
+        pa.field("tree_pss_mib", pa.float64()),
+        pa.field("open_seconds", pa.float64()),
+        pa.field("within_spread", pa.bool_()),  # of the fastest: no slower than repeats differ by
+        pa.field("reason", pa.string(), nullable=False),  # a sentence with its numbers
+    ]
+)
+
+
 # Every table under results/tables, by its file's name.
 INDEX_MEMORY_TABLES = {
     "runs": RUNS,
@@ -799,7 +1166,34 @@ TORCH_TABLES = {
 }
 PROFILER_COST_TABLES = {"profiler_rounds": PROFILER_ROUNDS, "profiler_overhead": PROFILER_OVERHEAD}
 ACCURACY_TABLES = {"measurement_accuracy": MEASUREMENT_ACCURACY}
-TABLES = {**PROFILER_COST_TABLES, **INDEX_MEMORY_TABLES, **TORCH_TABLES, **ACCURACY_TABLES}
+FAISS_RFC_TABLES = {"faiss_rfc_memory": FAISS_MEMORY, "faiss_rfc_estimates": FAISS_ESTIMATES}
+FAISS_TABLES = {
+    "faiss_memory": FAISS_MEMORY,
+    "faiss_estimates": FAISS_ESTIMATES,
+    "faiss_alternatives": FAISS_ALTERNATIVES,
+    "faiss_latency": FAISS_LATENCY,
+    "faiss_break_even": FAISS_BREAK_EVEN,
+    "faiss_published": FAISS_PUBLISHED,
+}
+DOCUMENT_SCALE_TABLES = {"document_scale": DOCUMENT_SCALE}
+DOCUMENT_TABLES = {
+    "document_access": DOCUMENT_ACCESS,
+    "document_access_steps": DOCUMENT_ACCESS_STEPS,
+    "document_access_processes": DOCUMENT_ACCESS_PROCESSES,
+    "document_fetches": DOCUMENT_FETCHES,
+    "document_published": DOCUMENT_PUBLISHED,
+    "document_advice": DOCUMENT_ADVICE,
+}
+TABLES = {
+    **PROFILER_COST_TABLES,
+    **INDEX_MEMORY_TABLES,
+    **TORCH_TABLES,
+    **ACCURACY_TABLES,
+    **FAISS_TABLES,
+    **FAISS_RFC_TABLES,
+    **DOCUMENT_TABLES,
+    **DOCUMENT_SCALE_TABLES,
+}
 
 
 # Where a table comes from: environment variables, which the workflow sets (rules/common.smk), and the keys

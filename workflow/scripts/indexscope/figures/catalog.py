@@ -147,5 +147,97 @@ ACCURACY_FIGURES = {
     ),
 }
 
+TABLES_OF_FAISS, LATENCY = "Memory of tables", "Latency"
+
+# Of the experiment faiss_tables, in the order in which the report shows them.
+FAISS_FIGURES = {
+    "faiss_memory": Entry(
+        ["faiss_memory"],
+        TABLES_OF_FAISS,
+        "Memory against the number of segments by load mode: formulas as lines, measured processes as points.",
+    ),
+    "faiss_projection": Entry(
+        ["faiss_published", "faiss_memory"],
+        TABLES_OF_FAISS,
+        "Table memory before and after sharing, as published, by formula, and as measured.",
+    ),
+    "faiss_estimators": Entry(
+        ["faiss_estimates"],
+        TABLES_OF_FAISS,
+        "Error of each way of estimating a process's memory, by index type, metric and number of segments.",
+    ),
+    "faiss_alternatives": Entry(
+        ["faiss_alternatives"],
+        TABLES_OF_FAISS,
+        "The alternatives to a table for each segment: memory, time to load, and search time relative to keeping it.",
+    ),
+    "faiss_latency": Entry(
+        ["faiss_latency", "faiss_break_even"],
+        LATENCY,
+        "Search with the table relative to without it, over nprobe and list length, and where it breaks even.",
+    ),
+}
+
+# Of `snakemake faiss_tables_rfc`.
+FAISS_RFC_FIGURES = {
+    "faiss_rfc": Entry(
+        ["faiss_rfc_memory", "faiss_rfc_estimates"],
+        TABLES_OF_FAISS,
+        "The 100 segments of the RFC: what each load mode needs by formula and as measured.",
+    ),
+}
+
+THROUGHPUT, ACCESS_MEMORY, FETCHING = "Throughput", "Memory of trainings", "Fetching"
+
+# Of the experiment document_access, in the order in which the report shows them.
+DOCUMENT_FIGURES = {
+    "document_throughput": Entry(
+        ["document_access"],
+        THROUGHPUT,
+        "Samples per second by loader, parallelism and world size; each point is a run.",
+    ),
+    "document_step": Entry(
+        ["document_access", "document_access_steps"],
+        THROUGHPUT,
+        "Where the time of a step goes, by loader and parallelism.",
+    ),
+    "document_memory": Entry(
+        ["document_access", "document_access_processes"],
+        ACCESS_MEMORY,
+        "Memory of each rank and of all processes by loader and world size, page cache apart, and limits.",
+    ),
+    "document_fetches": Entry(
+        ["document_fetches"],
+        FETCHING,
+        "Time to fetch one document, at random and in order, with a warm and a cold page cache.",
+    ),
+    "document_published": Entry(
+        ["document_published", "document_access"],
+        PUBLISHED,
+        "Published throughput beside ours, and what throughput seems to be when the timer starts after the fetch.",
+    ),
+}
+
+# Of `snakemake document_access_scale`.
+DOCUMENT_SCALE_FIGURES = {
+    "document_scale": Entry(
+        ["document_scale"],
+        FETCHING,
+        "Fetching at random from a large collection: offset index, a bare read of the same bytes, ir_datasets.",
+    ),
+}
+
+# Each is drawn by a rule of its own.
+ALL_FIGURES = {
+    **FIGURES,
+    **TORCH_FIGURES,
+    **PROFILER_COST_FIGURES,
+    **ACCURACY_FIGURES,
+    **FAISS_FIGURES,
+    **FAISS_RFC_FIGURES,
+    **DOCUMENT_FIGURES,
+    **DOCUMENT_SCALE_FIGURES,
+}
+
 # Drawn by `snakemake published_figures` from files that need no run; each is a module here too.
 PUBLISHED_FIGURES = ["published_functions", "published_sentences", "external_logs"]

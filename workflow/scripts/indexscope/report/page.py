@@ -24,13 +24,21 @@ from indexscope.run_record import COMPLETED, InputError
 from . import facts
 
 INDEX_MEMORY, TORCH_VERSIONS = "index_memory", "torch_versions"
+FAISS_TABLES, DOCUMENT_ACCESS = "faiss_tables", "document_access"
 # Experiment → its figures; one folder holds the figures of all.
 CATALOGS: Mapping[str, Mapping[str, catalog.Entry]] = {
     INDEX_MEMORY: catalog.FIGURES,
     TORCH_VERSIONS: catalog.TORCH_FIGURES,
+    FAISS_TABLES: catalog.FAISS_FIGURES,
+    DOCUMENT_ACCESS: catalog.DOCUMENT_FIGURES,
 }
 # Experiment → the workflow's target that draws them.
-_TARGETS = {INDEX_MEMORY: "figures", TORCH_VERSIONS: "torch_versions"}
+_TARGETS = {
+    INDEX_MEMORY: "figures",
+    TORCH_VERSIONS: "torch_versions",
+    FAISS_TABLES: "faiss_tables",
+    DOCUMENT_ACCESS: "document_access",
+}
 # Where figures are listed that no catalog knows.
 _ELSEWHERE = "Other figures"
 _MOST_ROWS = 120  # of a figure's CSV that the page prints too

@@ -1,0 +1,1 @@
+"""How a trainer reads its documents: loaders, a trainer that is measured, and what they need."""
