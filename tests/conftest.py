@@ -27,6 +27,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture(scope="session")
+def finished_faiss(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy in which faiss_tables has been run for real, small."""
+    copy = Checkout(tmp_path_factory.mktemp("finished_faiss"))
+    copy.snakemake("faiss_tables", "--configfile", "config/smoke.yaml")
+    return copy
+
+
+@pytest.fixture(scope="session")
+def finished_access(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy in which document_access has been run for real, small."""
+    copy = Checkout(tmp_path_factory.mktemp("finished_access"))
+    copy.snakemake("document_access", "--configfile", "config/smoke.yaml")
+    return copy
+
+
+@pytest.fixture(scope="session")
 def compared_versions(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A copy in which torch_versions has been run for real: the default pair, and a version that cannot be had."""
     _need_a_compiler()

@@ -341,14 +341,15 @@ def test_speed_is_compared_with_another_loader_timed_as_published() -> None:
     assert only(rows, loader="ir_datasets", world_size=4)["ours"] is None
 
 
-def test_a_loader_that_is_slower_than_published_differs() -> None:
+def test_runs_that_differ_more_than_the_published_loaders_tell_nothing_of_them() -> None:
     trainings = [document_rows.training(loader) for loader in ("in_memory", "ir_datasets")]
     trainings.append(document_rows.training("offset_index", slower=1.2))
     rows = published(trainings)
     assert only(rows, loader="ir_datasets", world_size=1)["verdict"] == "reproduced"
     differing = only(rows, loader="offset_index", world_size=1)
-    assert differing["verdict"] == "differs"
+    assert differing["verdict"] == "not testable here"
     assert "one run each" in differing["detail"]
+    assert differing["detail"].endswith("runs of the same work differ by more than the published loaders")
 
 
 def limited(**changes: Any) -> list[Row]:

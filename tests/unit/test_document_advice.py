@@ -48,6 +48,26 @@ def test_the_fastest_by_more_than_repeats_differ_wins_whatever_it_takes() -> Non
     assert (rows[0]["samples_per_second_low"], rows[0]["samples_per_second_high"]) == (99.0, 101.0)
 
 
+def test_what_reading_does_not_explain_makes_no_loader_slower() -> None:
+    def with_reading(rows: list[Row], fetch: float) -> list[Row]:
+        return [row | {"step_seconds": 0.1, "fetch_seconds": fetch} for row in rows]
+
+    fast, slow = runs("in_memory", 99.0, 101.0, pss=500.0), runs("arrow", 80.0, 81.0, pss=100.0)
+    rows = advised(with_reading(fast, 0.0001), with_reading(slow, 0.0009))
+    assert order(rows) == ["arrow", "in_memory"]  # the lighter one: reading takes 0.8 % of a step more
+    assert [row["within_spread"] for row in rows] == [False, True]
+    assert [row["reading_share"] for row in rows] == pytest.approx([0.008, 0.0])
+    assert (
+        "slower by more than reading explains (which takes at most 0.8% of a step more" in rows[0]["reason"]
+    )
+    rows = advised(with_reading(fast, 0.0001), with_reading(slow, 0.0121))
+    assert order(rows) == ["in_memory", "arrow"]  # 12 % more
+    # Workers read beside the step: what is waited for counts.
+    waiting = [row | {"workers": 1, "wait_seconds": 0.0001} for row in with_reading(slow, 0.0121)]
+    idle = [row | {"workers": 1, "wait_seconds": 0.0001} for row in with_reading(fast, 0.0001)]
+    assert order(advised(idle, waiting)) == ["arrow", "in_memory"]
+
+
 def test_of_equally_fast_loaders_the_one_with_least_memory_wins() -> None:
     rows = advised(
         runs("in_memory", 99.0, 101.0, pss=500.0, opens=0.01),

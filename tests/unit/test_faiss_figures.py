@@ -158,7 +158,7 @@ def test_memory_says_the_ratio_that_was_measured() -> None:
     assert "IVF-Flat with L2, IVF-Flat with inner product and IVFPQ with inner product: no table" in notes_of(
         figure
     )
-    assert "equal bit for bit in all modes" in notes_of(figure)
+    assert "find the same, to rounding, in all modes" in notes_of(figure)
 
 
 def test_where_there_is_nothing_to_share_the_panel_says_so() -> None:

@@ -59,7 +59,7 @@ def test_the_first_screen_says_what_was_loaded_and_what_was_found(html: str) -> 
         f"{default['redundant_mib']:.0f} MiB ({100 * default['redundant_mib'] / default['formula_mib']:.0f} %) equal",
         f"{100 * saved:.0f} % less.",
         "The difference is beyond the spread of repeats.",
-        "Ids and distances are equal bit for bit in all modes (default, skip, shared) and repeats.",
+        "Searches find the same, to rounding, in all modes (default, skip, shared) and repeats.",
         "A search takes 1.01 times as long as with an own table (0.98 to 1.04).",
         "With its table IVFPQ searches faster from 64 vectors a list on for nprobe 1",
         "HNSWPQ: search with the SDC table takes 1.000 times as long as without",

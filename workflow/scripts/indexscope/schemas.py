@@ -816,7 +816,6 @@ FAISS_MEMORY = pa.schema(
         pa.field("measured_mib", pa.float64()),  # loaded and settled
         pa.field("measured_anon_mib", pa.float64()),  # of it anonymous memory
         pa.field("measured_file_pages_mib", pa.float64()),  # of it pages of files (libraries, first touched)
-        pa.field("measured_rss_mib", pa.float64()),  # the same by RSS
         # The same by PSS: also changes when another process starts or ends that maps the same libraries.
         pa.field("measured_pss_mib", pa.float64()),
         pa.field("warm_measured_mib", pa.float64()),  # after searching every segment
@@ -856,7 +855,7 @@ FAISS_ALTERNATIVES = pa.schema(
         pa.field("possible", pa.bool_(), nullable=False),
         pa.field("reason", pa.string()),  # where it is not
         pa.field("runs", pa.int64(), nullable=False),
-        pa.field("measured_mib", pa.float64()),  # PSS of all segments, median
+        pa.field("measured_mib", pa.float64()),  # of all segments, as in FAISS_MEMORY; median
         pa.field("measured_low_mib", pa.float64()),
         pa.field("measured_high_mib", pa.float64()),
         pa.field("tables_mib", pa.float64()),  # by formula
@@ -1128,6 +1127,8 @@ DOCUMENT_ADVICE = pa.schema(
         pa.field("tree_pss_mib", pa.float64()),
         pa.field("open_seconds", pa.float64()),
         pa.field("within_spread", pa.bool_()),  # of the fastest: no slower than repeats differ by
+        # Of a step: what reading takes more than with the loader that reads fastest; up to 1 % no loader is slower.
+        pa.field("reading_share", pa.float64()),
         pa.field("reason", pa.string(), nullable=False),  # a sentence with its numbers
     ]
 )

@@ -1,8 +1,10 @@
 """Which loader to take, computed from the trainings that were measured: for each situation, loaders by rank.
 
-A situation is all that a training has beside its loader. Of the loaders that fit the machine's memory and are no
-slower than the fastest by more than repeats differ, the one that takes the least memory is best; of those that take
-equally much, the one that opens soonest.
+A situation is all that a training has beside its loader. A loader is slower than the fastest when repeats of the two
+do not overlap and reading explains it: with it reading takes more than 1 % of a step more than with the loader that
+reads fastest. (The model's own time differs from run to run; that is no loader's.) Of the loaders that fit the
+machine's memory and are not slower, the one that takes the least memory is best; of those that take equally much,
+the one that opens soonest.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ Row = dict[str, Any]
 # Columns of schemas.DOCUMENT_ACCESS and of DOCUMENT_FETCHES that are read.
 COLUMNS = [
     "experiment", "loader", "parallelism", "world_size", "workers", "pin_memory", "precision", "cache", "documents",
-    "outcome", "outcome_detail", "samples_per_second", "tree_pss_mib", "open_seconds", "memory_total_mib",
+    "outcome", "outcome_detail", "samples_per_second", "step_seconds", "wait_seconds", "fetch_seconds", "tree_pss_mib",
+    "open_seconds", "memory_total_mib",
 ]  # fmt: skip
 FETCH_COLUMNS = ["loader", "order", "cache", "documents", "outcome", "p50_us"]
 _SITUATION = ("parallelism", "world_size", "workers", "pin_memory", "precision", "cache", "documents")
+_EQUAL_READING = 0.01  # of a step: what reading may take more before a loader counts as slower
 _EQUAL_MEMORY = 0.01  # memory that differs by less is equal: a process's own varies by as much
 
 
@@ -69,6 +73,26 @@ class Candidate:
     def open_seconds(self) -> float | None:
         found = [run["open_seconds"] for run in self.completed if run["open_seconds"] is not None]
         return fmean(found) if found else None
+
+    @property
+    def reading_seconds(self) -> float | None:
+        """Of a step: fetching where the trainer does it itself, waiting where workers do."""
+        name = "wait_seconds" if self.runs[0]["workers"] else "fetch_seconds"
+        found = [run[name] for run in self.completed if run[name] is not None]
+        return median(found) if found else None
+
+    def reading_share(self, others: Sequence[Candidate]) -> float | None:
+        """What reading takes more than with the loader that reads fastest, as a part of the shortest step."""
+        reading = [each.reading_seconds for each in others if each.reading_seconds is not None]
+        steps = [run["step_seconds"] for each in others for run in each.completed if run["step_seconds"]]
+        if self.reading_seconds is None or not steps:
+            return None
+        return (self.reading_seconds - min(reading)) / min(steps)
+
+    def explained_by_reading(self, others: Sequence[Candidate]) -> bool:
+        """Whether it may be slower for being this loader; also where that is not known."""
+        share = self.reading_share(others)
+        return share is None or share > _EQUAL_READING
 
     def within_spread(self, fastest: Candidate) -> bool | None:
         """Whether it is no slower than `fastest` by more than repeats differ; None: there are no repeats."""
@@ -138,7 +162,15 @@ def _ranked(situation: str, candidates: Sequence[Candidate]) -> Iterator[Row]:
         (candidate for candidate in candidates if candidate.obstacle is None), key=lambda each: -each.speed
     )
     fastest = able[0] if able else None
-    near = [each for each in able if fastest is not None and each.within_spread(fastest)]
+    near = [
+        each
+        for each in able
+        if fastest is not None
+        and (
+            each.within_spread(fastest)
+            or (each.within_spread(fastest) is False and not each.explained_by_reading(able))
+        )
+    ]
     order = [*_by_memory(near), *(each for each in able if each not in near)]
     order += [candidate for candidate in candidates if candidate.obstacle is not None]
     for rank, candidate in enumerate(order, start=1):
@@ -155,6 +187,7 @@ def _ranked(situation: str, candidates: Sequence[Candidate]) -> Iterator[Row]:
             "tree_pss_mib": candidate.memory_mib,
             "open_seconds": candidate.open_seconds,
             "within_spread": candidate.within_spread(fastest) if fits and fastest else None,
+            "reading_share": candidate.reading_share(able) if fits else None,
             "reason": candidate.obstacle or _reason(candidate, order[0], able, near),
         }
 
@@ -185,7 +218,7 @@ def _reason(
     Args:
         best: the recommended one.
         able: all that can be recommended, the fastest first.
-        near: those of them that are no slower than the fastest by more than repeats differ.
+        near: those of them that are not slower than the fastest.
     """
     parts = [f"{candidate.loader}: {_speed(candidate)}, {_place(candidate, best, able, near)}"]
     if candidate.memory_mib is not None:
@@ -217,7 +250,14 @@ def _place(
         return f"{1 - candidate.speed / fastest.speed:.1%} slower than {fastest.loader}, more than repeats differ"
     if len(near) == 1:
         return "the fastest by more than repeats differ"
-    equal = f"one of {len(near)} loaders between which repeats tell no difference in speed"
+    if all(each.within_spread(fastest) for each in near):
+        equal = f"one of {len(near)} loaders between which repeats tell no difference in speed"
+    else:
+        shares = [share for each in near if (share := each.reading_share(able)) is not None]
+        equal = (
+            f"one of {len(near)} loaders that are equally fast, or slower by more than reading explains (which takes "
+            f"at most {max(shares):.1%} of a step more with one than with another)"
+        )
     if candidate is not best:
         return f"{equal}, but {_drawback(candidate, best)}"
     if candidate.memory_mib is None:

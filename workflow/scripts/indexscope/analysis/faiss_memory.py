@@ -160,7 +160,6 @@ def _measured(measured: Mapping[str, Any]) -> Row:
         "measured_mib": _mib(loaded.rss - baseline.rss),
         "measured_anon_mib": _mib(loaded.anonymous - baseline.anonymous),
         "measured_file_pages_mib": _mib(loaded.file_pages - baseline.file_pages),
-        "measured_rss_mib": _mib(loaded.rss - baseline.rss),
         "measured_pss_mib": _mib(loaded.pss - baseline.pss),
         "warm_measured_mib": _mib(warm.rss - baseline.rss),
         "baseline_pss_mib": _mib(baseline.pss),

@@ -247,6 +247,22 @@ def widest(trainings: pd.DataFrame, column: str) -> Range | None:
     return Range(lines[0], low, high, len(lines), bool(low.most < high.least) if repeated else None)
 
 
+def reading_percent(trainings: pd.DataFrame, of: Range) -> float | None:
+    """What the loaders of a situation differ by in reading, at most, as per cent of the shortest step.
+
+    Reading is fetching where the trainer does it itself, waiting where workers do.
+    """
+    same = pd.Series(True, index=trainings.index)
+    for column in SITUATION:
+        same &= trainings[column] == getattr(of.situation, column)
+    column = "wait_seconds" if of.situation.workers else "fetch_seconds"
+    known = completed(trainings[same], column, "step_seconds")
+    if known.empty:
+        return None
+    reading = known.groupby("loader")[column].median()
+    return float(100 * (reading.max() - reading.min()) / known["step_seconds"].min())
+
+
 def endings(on_lines: pd.DataFrame) -> pd.DataFrame:
     """How the runs of each line ended that did not complete.
 

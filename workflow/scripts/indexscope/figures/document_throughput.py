@@ -99,6 +99,12 @@ def _findings(access: pd.DataFrame) -> tuple[str, str, list[str]]:
         f"({rate(widest.low.median)} samples per second) to {document_common.loader_words(widest.high.loader)} "
         f"({rate(widest.high.median)}), the loader changes throughput by {_percent(widest.percent)}"
     )
+    reading = document_common.reading_percent(access, widest)
+    if reading is not None and 2 * reading < widest.percent:
+        title = (
+            f"{_capital(where)}: {rate(widest.low.median)} to {rate(widest.high.median)} samples per second, but the "
+            f"loader is not why: reading differs by {_percent(reading)} of a step"
+        )
     support = (
         f"The difference of these two {common.spread_words(widest.separated)} "
         f"({widest.high.runs:.0f} and {widest.low.runs:.0f} runs)."

@@ -388,7 +388,12 @@ def break_even_words(lists: pd.DataFrame) -> list[str]:
 
 
 def _break_even_notes(lists: pd.DataFrame) -> list[str]:
-    return [f"The table is faster: {words}." for words in break_even_words(lists)]
+    notes = [f"The table is faster: {words}." for words in break_even_words(lists)]
+    nprobes = table_rows(lists)["break_even_nprobe"].dropna()
+    if len(nprobes):
+        between = common.range_words(nprobes.min(), nprobes.max(), ".2f")
+        notes.append(f"Over nprobe it breaks even at {between}, interpolated, by list length.")
+    return notes
 
 
 def _shared_note(break_even: pd.DataFrame) -> str:

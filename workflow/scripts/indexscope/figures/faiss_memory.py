@@ -300,7 +300,5 @@ def results_notes(memory: pd.DataFrame) -> list[str]:
             f"{kinds}: distances found without the table differ from those found with it in their bits."
         )
     if not notes:
-        notes.append(
-            f"Ids and distances are equal bit for bit in all modes ({', '.join(modes)}) and repeats."
-        )
+        notes.append(f"Searches find the same, to rounding, in all modes ({', '.join(modes)}) and repeats.")
     return notes

@@ -112,14 +112,14 @@ class DocumentAccess(Model):
     model: CrossEncoder = Field(CrossEncoder(), description="the trained model, of random weights")
     batch_size: int = Field(8, gt=0, description="samples of each rank in a step; a sample is two sequences")
     max_length: int = Field(128, ge=8, le=512, description="tokens of a sequence (query and document)")
-    steps: int = Field(20, gt=0, description="steps that are measured")
+    steps: int = Field(60, gt=0, description="steps that are measured")
     warm_up_steps: int = Field(5, ge=1, description="steps before them, which are not")
     threads: int = Field(1, gt=0, description="threads of each rank (OpenMP, MKL)")
     seed: int = Field(7, ge=0, lt=2**31, description="of weights, samples and their order")
     grids: list[TrainingGrid] = Field(
         [
-            TrainingGrid(parallelism=["single"], caches=["warm", "cold"], repeats=2),
-            TrainingGrid(parallelism=["distributed"], world_sizes=[1, 2], repeats=2),
+            TrainingGrid(parallelism=["single"], caches=["warm", "cold"], repeats=3),
+            TrainingGrid(parallelism=["distributed"], world_sizes=[1, 2], repeats=3),
             TrainingGrid(loaders=["offset_index"], parallelism=["accelerate"], world_sizes=[2], repeats=2),
             TrainingGrid(loaders=["offset_index"], parallelism=["data_parallel"], world_sizes=[2]),
             TrainingGrid(loaders=["offset_index"], parallelism=["single"], workers=[1, 2], repeats=2),
