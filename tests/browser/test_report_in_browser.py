@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import document_rows
+import faiss_rows
 import pyarrow.parquet as pq
 import pytest
 import tables
@@ -21,6 +23,7 @@ import torch_tables
 from checkout import Checkout
 from indexscope.analysis.memory_comparison import compare_memory
 from indexscope.figures.catalog import TORCH_FIGURES
+from indexscope.report.page import CATALOGS
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -250,27 +253,52 @@ def test_the_page_of_real_versions_is_drawn_and_fetches_nothing(
     assert browser.execute_script(STICKING_OUT) == []
 
 
-@pytest.fixture(scope="module")
-def versions_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("versions")
-    torch_tables.write(directory / "tables", torch_tables.study())
+# Experiment → writes the tables of a made-up study into a folder.
+MADE_UP = {
+    "torch_versions": lambda folder: torch_tables.write(folder, torch_tables.study()),
+    "faiss_tables": lambda folder: faiss_rows.write(folder, faiss_rows.study()),
+    "document_access": lambda folder: document_rows.write(folder, document_rows.everything()),
+}
+
+
+@pytest.fixture(scope="module", params=sorted(MADE_UP))
+def made_up_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory, experiment = tmp_path_factory.mktemp(request.param), request.param
+    MADE_UP[experiment](directory / "tables")
     (directory / "figures").mkdir()
-    for name in TORCH_FIGURES:
+    for name in CATALOGS[experiment]:
         command = [sys.executable, ROOT / "workflow" / "scripts" / "plot.py", name]
         command += ["--tables", directory / "tables", "--output", directory / "figures" / name]
         subprocess.run(command, check=True)
-    (directory / "configuration.yaml").write_text("torch_versions:\n  documents: 1000\n")
-    command = [sys.executable, ROOT / "workflow" / "scripts" / "report.py", "--experiment", "torch_versions"]
+    (directory / "configuration.yaml").write_text(f"{experiment}:\n  documents: 1000\n")
+    command = [sys.executable, ROOT / "workflow" / "scripts" / "report.py", "--experiment", experiment]
     command += ["--tables", directory / "tables", "--figures", directory / "figures"]
     command += ["--configuration", directory / "configuration.yaml"]
-    subprocess.run([*command, "--output", directory / "torch_versions.html"], check=True)
-    return directory / "torch_versions.html"
+    subprocess.run([*command, "--output", directory / f"{experiment}.html"], check=True)
+    return directory / f"{experiment}.html"
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-def test_the_page_of_versions_fits(browser: webdriver.Chrome, versions_page: Path, width: int) -> None:
-    open_page(browser, versions_page, width, ALL_DRAWN)
-    check_page(browser, versions_page, width)
+def test_the_page_of_another_experiment_fits(
+    browser: webdriver.Chrome, made_up_page: Path, width: int
+) -> None:
+    open_page(browser, made_up_page, width, ALL_DRAWN)
+    check_page(browser, made_up_page, width)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("experiment", ["faiss_tables", "document_access"])
+def test_the_page_of_a_real_experiment_is_drawn_and_fetches_nothing(
+    browser: webdriver.Chrome, request: pytest.FixtureRequest, experiment: str, width: int
+) -> None:
+    finished = {"faiss_tables": "finished_faiss", "document_access": "finished_access"}[experiment]
+    page = request.getfixturevalue(finished).path / "results" / f"{experiment}.html"
+    open_page(browser, page, width, ALL_DRAWN)
+    check_page(browser, page, width)
+    for chart in CATALOGS[experiment]:
+        assert marks(browser, chart)["svg"] == 1
+        assert marks(browser, chart)["marks"] > 5
 
 
 def test_a_mark_tells_its_numbers(browser: webdriver.Chrome, results: Path) -> None:

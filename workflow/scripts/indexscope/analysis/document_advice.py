@@ -87,7 +87,7 @@ class Candidate:
         steps = [run["step_seconds"] for each in others for run in each.completed if run["step_seconds"]]
         if self.reading_seconds is None or not steps:
             return None
-        return (self.reading_seconds - min(reading)) / min(steps)
+        return float((self.reading_seconds - min(reading)) / min(steps))
 
     def explained_by_reading(self, others: Sequence[Candidate]) -> bool:
         """Whether it may be slower for being this loader; also where that is not known."""

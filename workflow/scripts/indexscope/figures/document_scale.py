@@ -28,7 +28,7 @@ _COLUMNS = [
     "way", "step", "documents", "round", "seconds", "fetches", "p50_us", "p90_us", "p99_us", "ratio_to_pread",
     "peak_rss_mib", "index_bytes_per_document", "collection_mib",
 ]  # fmt: skip
-_WIDTH, _ROW, _TABLE = 560, 46, 620
+_WIDTH, _ROW, _TABLE = 560, 30, 620
 
 
 def draw(scale: pd.DataFrame) -> Figure:
@@ -66,11 +66,13 @@ def way_words(way: str) -> str:
 
 
 def _ratios(scale: pd.DataFrame) -> list[float]:
-    """The median fetch of each row by that of the bare read in its round."""
+    """The median fetch of each row by that of the bare read of the same documents in its round."""
     bare = scale[(scale["way"] == BARE) & (scale["step"] == "fetch")]
-    by_round = dict(zip(bare["round"], bare["p50_us"], strict=True))
+    known = {(row.documents, row.round): row.p50_us for row in common.each_row(bare)}
     return [
-        row.p50_us / by_round[row.round] if by_round.get(row.round) else float("nan")
+        row.p50_us / known[row.documents, row.round]
+        if known.get((row.documents, row.round))
+        else float("nan")
         for row in common.each_row(scale)
     ]
 
@@ -89,7 +91,7 @@ def _colour(lines: pd.DataFrame) -> alt.Color:
 def _fetches(fetched: pd.DataFrame) -> common.Chart:
     order = common.unique(fetched["line"])
     long = fetched.melt(["line", "way", "round", "fetches"], list(_PERCENTILES), "percentile", "us").dropna()
-    ends = [long["us"].min() / 1.5, long["us"].max() * 3]
+    ends = [long["us"].min() / 1.5, long["us"].max() * 4]
     scale = alt.Scale(type="log", domain=ends, nice=False)
     y = alt.Y("line:N", sort=order, scale=alt.Scale(domain=order), title=None,
               axis=alt.Axis(domain=False, ticks=False, grid=True))  # fmt: skip
@@ -99,8 +101,13 @@ def _fetches(fetched: pd.DataFrame) -> common.Chart:
     )  # fmt: skip
     names = {name: name.removesuffix("_us") for name in _PERCENTILES}
     long = long.assign(percentile=long["percentile"].map(names))
-    middle = long.groupby(["line", "percentile"], sort=False)["us"].median().reset_index()
-    middle["words"] = [document_common.duration(value / 1e6) for value in middle["us"]]
+    middle = long.groupby(["line", "percentile"], sort=False)["us"].median().unstack()
+    words_of = {
+        str(line): ", ".join(f"{of_line[name]:.3g}" for name in names.values()) + " µs"
+        for line, of_line in middle.iterrows()
+    }
+    labels = long.groupby("line", sort=False)["us"].max().reset_index()
+    labels["words"] = labels["line"].map(words_of)
     points = (
         alt.Chart(long)
         .mark_point(size=44, strokeWidth=1.5, opacity=0.8)
@@ -114,8 +121,8 @@ def _fetches(fetched: pd.DataFrame) -> common.Chart:
         )
     )  # fmt: skip
     words = (
-        alt.Chart(middle)
-        .mark_text(dy=-13, fontSize=10, color=common.INK)
+        alt.Chart(labels)
+        .mark_text(dx=10, align="left", fontSize=10, color=common.INK)
         .encode(x=alt.X("us:Q", scale=scale), y=y, text="words:N")
     )
     chart: common.Chart = alt.layer(points, words).properties(width=_WIDTH, height=_ROW * len(order))

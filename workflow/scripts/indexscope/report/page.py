@@ -32,6 +32,12 @@ CATALOGS: Mapping[str, Mapping[str, catalog.Entry]] = {
     FAISS_TABLES: catalog.FAISS_FIGURES,
     DOCUMENT_ACCESS: catalog.DOCUMENT_FIGURES,
 }
+# Those of targets beside an experiment, shown on its page where they have been drawn.
+BESIDE: Mapping[str, Mapping[str, catalog.Entry]] = {
+    INDEX_MEMORY: {**catalog.PROFILER_COST_FIGURES, **catalog.ACCURACY_FIGURES},
+    FAISS_TABLES: catalog.FAISS_RFC_FIGURES,
+    DOCUMENT_ACCESS: catalog.DOCUMENT_SCALE_FIGURES,
+}
 # Experiment → the workflow's target that draws them.
 _TARGETS = {
     INDEX_MEMORY: "figures",
@@ -95,8 +101,8 @@ def read_figures(directory: Path, experiment: str = INDEX_MEMORY) -> list[Embedd
     Raises:
         InputError: there is none, or one is incomplete.
     """
-    own = CATALOGS[experiment]
-    of_others = {name for catalogued in CATALOGS.values() for name in catalogued} - set(own)
+    own = {**CATALOGS[experiment], **BESIDE.get(experiment, {})}
+    of_others = set(catalog.ALL_FIGURES) - set(own)
     order = list(own)
     categories = _categories(own.values())
     figures = [
