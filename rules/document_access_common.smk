@@ -52,7 +52,8 @@ ACCESS_ANALYSIS = library(
     "document_access/memory_model.py",
     "document_access/raw_files.py",
     "document_access/id_table.py",
-    *(name for name in python_files("analysis") if "/document_" in name),
+    "analysis/measured_rows.py",
+    *(name for name in python_files("analysis") if name.startswith("analysis/document_")),
 )
 
 

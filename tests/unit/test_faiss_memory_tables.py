@@ -154,7 +154,7 @@ def test_published_estimates() -> None:
     """By hand, for 20 segments of 4,000 vectors: codes of 16 bytes, PQ centroids 65,536 bytes, coarse ones as many."""
 
     def estimated(name: str, **changes: Any) -> float | None:
-        record = faiss_memory._record(json.dumps(line(**changes)), "line 1")
+        record = faiss_memory._record(line(**changes), "line 1")
         (estimator,) = [each for each in faiss_memory.ESTIMATORS if each.name == name]
         return estimator.bytes_of(record)
 
@@ -179,7 +179,7 @@ def test_published_estimates() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is empty"),
+        ("", "has no line"),
         ("{", "line 1 is no JSON"),
         (json.dumps({"format": 2}), "format: 2 is not 1"),
         (json.dumps(line() | {"measured": None}), "does not go with what is measured"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
@@ -11,6 +10,9 @@ from typing import Any
 from indexscope.faiss_tables.formulas import HNSW_PQ, IVF_FLAT, MIB, Geometry, table_bytes
 from indexscope.run_record import COMPLETED, InputError
 
+from .measured_rows import json_lines
+
+PROGRAM = "measure_faiss_alternatives.py"
 KEEP = "keep"
 # Alternative → tables in memory: so many for each segment, and so many besides.
 _TABLES = {
@@ -35,28 +37,14 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: the file is missing or empty, or a line is no record of it.
     """
-    remedy = "run measure_faiss_alternatives.py again"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
-    if not lines:
-        raise InputError(f"{path} has no line: {remedy}")
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: line {number} is no JSON ({error}): {remedy}") from error
-        missing = [name for name in _RECORD if name not in record] if isinstance(record, dict) else _RECORD
-        if missing:
-            raise InputError(f"{path}: line {number} has no {missing[0]}: {remedy}")
+    found = []
+    for where, record in json_lines(path, PROGRAM, _RECORD):
         if record["alternative"] not in _TABLES:
             raise InputError(
-                f"{path}: line {number}: alternative: {record['alternative']!r} is not known: {remedy}"
+                f"{where}: alternative: {record['alternative']!r} is not known: run {PROGRAM} again"
             )
-        records.append(record)
-    return records
+        found.append(record)
+    return found
 
 
 def tabulate_alternatives(records: Iterable[Row]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,9 @@ import numpy as np
 from indexscope.faiss_tables.formulas import L2, MIB, Geometry, table_bytes
 from indexscope.run_record import InputError
 
+from .measured_rows import json_lines
+
+PROGRAM = "measure_faiss_latency.py"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 # What is divided by what.
 COMPARED = (("with", "without"), ("shared", "with"))
@@ -36,30 +38,13 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         InputError: the file is missing or empty, or a line is no record of it.
     """
-    remedy = "run measure_faiss_latency.py again"
-    try:
-        with path.open(encoding="utf-8") as lines:
-            number = 0
-            for number, line in enumerate(lines, 1):
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{path}: line {number} is no JSON ({error}): {remedy}") from error
-                missing = (
-                    [name for name in _RECORD if name not in record] if isinstance(record, dict) else _RECORD
-                )
-                if missing:
-                    raise InputError(f"{path}: line {number} has no {missing[0]}: {remedy}")
-                if not record["nanoseconds"] or len(record["nanoseconds"]) != record["queries"]:
-                    raise InputError(
-                        f"{path}: line {number} has {len(record['nanoseconds'])} times of {record['queries']} queries: "
-                        f"{remedy}"
-                    )
-                yield record
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}): run measure_faiss_latency.py") from error
-    if not number:
-        raise InputError(f"{path} has no line: {remedy}")
+    for where, record in json_lines(path, PROGRAM, _RECORD):
+        if not record["nanoseconds"] or len(record["nanoseconds"]) != record["queries"]:
+            raise InputError(
+                f"{where} has {len(record['nanoseconds'])} times of {record['queries']} queries: "
+                f"run {PROGRAM} again"
+            )
+        yield record
 
 
 def tabulate_latency(records: Iterable[Row]) -> Iterator[dict[str, Any]]:

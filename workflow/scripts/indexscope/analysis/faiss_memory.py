@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -13,9 +12,12 @@ from indexscope.faiss_tables import formulas
 from indexscope.faiss_tables.formulas import HNSW_PQ, IVF_FLAT, IVF_PQ, L2, MIB, Geometry
 from indexscope.run_record import COMPLETED, FORMAT, InputError
 
+from .measured_rows import json_lines
+
 Row = dict[str, Any]
 
-_REMEDY = "run measure_faiss_memory.py again"
+_PROGRAM = "measure_faiss_memory.py"
+_REMEDY = f"run {_PROGRAM} again"
 _KIB = 1024
 CELL = (
     "grid",
@@ -72,21 +74,11 @@ def read(paths: Iterable[Path]) -> list[Record]:
     Raises:
         InputError: a file cannot be read, is empty, or a line is damaged.
     """
-    records = []
-    for path in paths:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read ({error}): {_REMEDY}") from None
-        if not lines:
-            raise InputError(f"{path} is empty: {_REMEDY}")
-        records += [_record(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
-    return records
+    return [_record(line, where) for path in paths for where, line in json_lines(path, _PROGRAM)]
 
 
-def _record(text: str, where: str) -> Record:
+def _record(line: dict[str, Any], where: str) -> Record:
     try:
-        line = json.loads(text)
         if line["format"] != FORMAT:
             raise InputError(f"{where}: format: {line['format']!r} is not {FORMAT}: {_REMEDY}")
         record = Record(where, line, Geometry.of(line["geometry"]))
@@ -98,8 +90,6 @@ def _record(text: str, where: str) -> Record:
             )
         record.cell()
         record.parts()
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where} is no JSON ({error}): {_REMEDY}") from None
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
