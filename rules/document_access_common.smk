@@ -53,7 +53,11 @@ ACCESS_ANALYSIS = library(
     "document_access/raw_files.py",
     "document_access/id_table.py",
     "analysis/measured_rows.py",
-    *(name for name in python_files("analysis") if name.startswith("analysis/document_")),
+    *(
+        name
+        for name in python_files("analysis")
+        if name.startswith("analysis/document_")
+    ),
 )
 
 
