@@ -7,19 +7,16 @@ the process tree is left afterwards. No torch here.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from indexscope.measure import proc, process_tree, records, supervised
+from indexscope.measure import proc, process_tree, provenance, records, supervised
 from indexscope.run_record import COMPLETED, FORMAT, InputError
 
 from . import communication, loaders, page_cache
@@ -141,8 +138,8 @@ def _run(
             "source_mib": round(sum(path.stat().st_size for path in files) / _MIB, 3),
             "processes": reader.processes,
         },
-        "versions": _versions(),
-        "hardware": {**proc.hardware(), "gpus": _gpus(training["device"])},
+        "versions": provenance.versions(),
+        "hardware": {**proc.hardware(), "gpus": provenance.gpus(training["device"])},
         "lock_digest": training["lock_digest"],
         "git_commit": os.environ.get("INDEXSCOPE_COMMIT") or None,
     }
@@ -264,7 +261,7 @@ def _outcome(done: supervised.Supervised, happened: list[dict[str, Any]]) -> tup
         return "unsupported", said["message"]
     text = f"{said['type']}: {said['message']}".rstrip(": ")
     if _WORKER_KILLED.search(text):
-        return "killed", said["message"]
+        return ("out_of_memory_host" if done.kernel_killed else "killed"), said["message"]
     return supervised.failure_outcome(text), said["message"] if said["type"] == "InputError" else text
 
 
@@ -297,26 +294,6 @@ def _gather_steps(told: Specification, file: Path) -> None:
         for rank in range(told.ranks):
             for row in records.read(str(told.steps(rank))):
                 steps.write(json.dumps(row) + "\n")
-
-
-def _versions() -> dict[str, str]:
-    """Every installed package, and Python itself."""
-    versions = {
-        distribution.metadata["Name"].lower(): distribution.version
-        for distribution in importlib.metadata.distributions()
-    }
-    return {"python": platform.python_version(), **dict(sorted(versions.items()))}
-
-
-def _gpus(device: str) -> list[str]:
-    if device == "cpu":
-        return []
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        printed = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return printed.splitlines()
 
 
 def _publish(partial: Path, directory: Path, record: dict[str, Any]) -> None:

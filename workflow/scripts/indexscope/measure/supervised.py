@@ -13,9 +13,9 @@ import resource
 import signal
 import subprocess
 import time
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence
 
-from . import process_tree
+from . import proc, process_tree
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -62,6 +62,7 @@ class Supervised(NamedTuple):
     wall_seconds: float
     tree_peak_rss_mib: float
     samples: int
+    kernel_killed: bool  # for memory, a process of this cgroup, meanwhile
 
 
 def run(
@@ -97,6 +98,7 @@ def run(
         round((time.monotonic_ns() - start_ns) / 1e9, 3),
         round(sampler.tree_peak_kib / 1024, 3),
         sampler.samples,
+        ending.kernel_killed,
     )
 
 
@@ -240,6 +242,7 @@ def _end_all(process: "subprocess.Popen[bytes]", sampler: process_tree.TreeSampl
         alive = sampler.live()
         if process.poll() is not None:
             alive = [pid for pid in alive if pid != process.pid]
+        alive += [pid for pid in _orphans(process.pid) if pid not in alive]
         if not alive:
             break
         for pid in alive:
@@ -255,6 +258,20 @@ def _end_all(process: "subprocess.Popen[bytes]", sampler: process_tree.TreeSampl
                 break
         except ChildProcessError:
             break
+
+
+def _orphans(session: int) -> List[int]:
+    """Processes of the tree that came to us before the sampler had seen them: their parent lived too short for that."""
+    found = []
+    for pid in proc.children(os.getpid()):
+        stat = proc.stat(pid)
+        try:
+            ours = pid != session and os.getsid(pid) == session
+        except ProcessLookupError:
+            continue
+        if ours and stat is not None and stat.state != "Z":
+            found.append(pid)
+    return found
 
 
 def _cgroup_out_of_memory_kills() -> int:

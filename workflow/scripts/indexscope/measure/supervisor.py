@@ -9,18 +9,16 @@ from __future__ import annotations
 import csv
 import fcntl
 import importlib
-import importlib.metadata
 import itertools
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import gpu, heap, nvml, proc, process_tree, records, supervised, worker
+from . import gpu, heap, nvml, proc, process_tree, provenance, records, supervised, worker
 
 FORMAT = 1  # of run.json
 FILES = ("spans.jsonl", "memory_curve.csv", "memory_profiler.log", "ledger.jsonl", "stdout.log")
@@ -191,8 +189,8 @@ def _measure(
         "instrumented": _instrumented(events),
         "attempts": _attempts(events),
         "phases": [_without(event, "event") for event in events if event["event"] == "phase"],
-        "versions": _versions(),
-        "hardware": {**proc.hardware(), "gpus": _gpus(cell["device"])},
+        "versions": provenance.versions(),
+        "hardware": {**proc.hardware(), "gpus": provenance.gpus(cell["device"])},
     }
 
 
@@ -217,7 +215,7 @@ def _not_measured(
         "attempts": [],
         "phases": [],
         "versions": {},  # this Python need not be the environment's
-        "hardware": {**proc.hardware(), "gpus": _gpus(cell["device"])},
+        "hardware": {**proc.hardware(), "gpus": provenance.gpus(cell["device"])},
     }
 
 
@@ -491,26 +489,6 @@ def _instrumented(events: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
 
 def _without(event: Dict[str, Any], *names: str) -> Dict[str, Any]:
     return {name: value for name, value in event.items() if name not in names}
-
-
-def _versions() -> Dict[str, str]:
-    """Every installed package, and Python itself."""
-    versions = {
-        distribution.metadata["Name"].lower(): distribution.version
-        for distribution in importlib.metadata.distributions()
-    }
-    return {"python": platform.python_version(), **dict(sorted(versions.items()))}
-
-
-def _gpus(device: str) -> List[str]:
-    if device == "cpu":
-        return []
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        printed = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return printed.splitlines()
 
 
 def _size(directory: str) -> int:
