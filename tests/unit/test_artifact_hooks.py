@@ -20,7 +20,7 @@ import pytest
 from indexscope.artifacts import capture, hooks
 from indexscope.artifacts.capture import Donor, InjectionError
 from indexscope.artifacts.dump import content_hash, dump_artifacts, every_index_has, read_manifest
-from indexscope.measure import instrument, supervisor
+from indexscope.measure import instrument, supervised
 from indexscope.run_record import InputError, read_run_record
 from indexscope.settings import torch_versions
 from safetensors.numpy import load_file
@@ -639,4 +639,4 @@ def test_requests_that_cannot_be_met_end_in_a_sentence(measured: Measured) -> No
     ],
 )
 def test_a_capability_that_the_build_lacks_is_unsupported(text: str, outcome: str) -> None:
-    assert supervisor._failure_outcome(text) == outcome
+    assert supervised.failure_outcome(text) == outcome

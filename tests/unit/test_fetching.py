@@ -335,6 +335,9 @@ def downloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     archive = folder / "content" / "cranfield" / "cran.tar.gz"
     archive.write_bytes(archive.read_bytes()[:90])
     with pytest.MonkeyPatch.context() as patch:
+        # Another test may have imported it, with another folder.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "ir_datasets"]:
+            patch.delitem(sys.modules, name)
         patch.setenv("IR_DATASETS_HOME", str(folder / "content"))
         patch.setenv("IR_DATASETS_DL_TRIES", "1")
         patch.setenv("IR_DATASETS_TMP", str(folder / "tmp"))
