@@ -75,6 +75,7 @@ RUNS = pa.schema(
         # Under memray: the most that one process had asked its allocators for at once. Heap is not RSS.
         pa.field("memray_heap_peak_mib", pa.float64()),
         pa.field("processes", pa.int64()),
+        pa.field("ranks", pa.int64()),  # processes that encode (nranks)
         pa.field("samples", pa.int64()),
         pa.field("sample_interval_seconds", pa.float64()),  # median of the observed intervals
         pa.field("peaks_exact", pa.bool_()),  # false: /proc/self/clear_refs was not writable
@@ -100,6 +101,16 @@ RUNS = pa.schema(
         pa.field("lock_digest", pa.string()),
         pa.field("git_commit", pa.string()),
         pa.field("started_at", pa.timestamp("ms", tz="UTC")),
+        # The place: what a scheduler gave, what ran beside, and what became of the run before it ended.
+        pa.field("scheduler", pa.string()),  # slurm; null where none started the run
+        pa.field("scheduler_job", pa.string()),
+        pa.field("granted_mib", pa.int64()),  # memory that the scheduler gave
+        pa.field("attempt", pa.int64()),  # from 1; more where earlier ones were ended from outside
+        pa.field("earlier_attempts", pa.string()),  # how each ended, a sentence each
+        pa.field("resumed_from", pa.string()),  # the stage of an earlier attempt that was gone on from
+        pa.field("visible_devices", pa.string()),  # CUDA_VISIBLE_DEVICES of the run
+        pa.field("jobs_beside", pa.string()),  # IndexScope's own that ran at the same time on this machine
+        pa.field("cores_beside", pa.float64()),  # mean processor cores that all else on the machine used
     ]
 )
 
