@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from indexscope import memory_model
+from indexscope import memory_model, memory_plan
 from indexscope.memory_model import PHASES, Quantities, Term, predict, quantities_of
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "memory_of_kmeans_sample.csv"
@@ -110,6 +110,11 @@ def test_chunks_and_ranks() -> None:
     assert (known.chunks, known.chunk_passages) == (5, 25_000)
     four = replace(known, nranks=4, passages=8_000)
     assert (four.chunk_passages, four.chunks) == (2_001, 4)
+    content = {"framework": "colbert", "device": "cpu", "settings": {"chunk_passages": 600}}
+    smaller = quantities_of(content, {}, 8_000)
+    assert (smaller.chunk_passages, smaller.chunks) == (600, 14)
+    whole = quantities_of({**content, "settings": {"chunk_passages": 100_000}}, {}, 8_000)
+    assert (whole.chunk_passages, whole.chunks) == (8_000, 1)
 
 
 def test_minibatches_start_above_15_000_partitions() -> None:
@@ -265,6 +270,31 @@ def test_ranks_share_the_work_and_each_has_its_libraries() -> None:
     copies = {True: 2, False: 1}
     alone_mib = alone.mib / copies["joined" in alone.name]
     assert shared.mib / copies["joined" in shared.name] == pytest.approx(alone_mib / 4, rel=1e-5)
+
+
+def test_ranks_that_were_measured() -> None:
+    """Tree peaks of 1, 2 and 3 ranks on a CPU, medians of three runs with the default allocator (synthetic_small)."""
+    measured = {200: (1911, 2859, 3899), 1000: (3207, 4164, 4881)}
+    for documents, peaks in measured.items():
+        content = {"framework": "colbert", "environment": "ragatouille", "device": "cpu"}
+        for ranks, mib in enumerate(peaks, 1):
+            known = memory_model.quantities_of(
+                {**content, "settings": {"doc_maxlen": 256, "nbits": 2, "in_process": True, "nranks": ranks}},
+                memory_plan.encoder_of({"repository": "synthetic_small"}),
+                documents,
+                tokens_per_passage=77.5,
+                in_process=False,
+            )
+            assert known.nranks == ranks
+            assert predict(known).peak()[1] == pytest.approx(mib, rel=0.06)
+
+
+def test_ranks_are_child_processes_whatever_in_process_says() -> None:
+    content = {"framework": "colbert", "settings": {"in_process": True, "nranks": None}}
+    assert memory_model.quantities_of(content, {}, 100).in_process
+    content["settings"] = {"in_process": True, "nranks": 2}
+    assert not memory_model.quantities_of(content, {}, 100).in_process
+    assert memory_model.quantities_of(content, {}, 100, nranks=1).in_process
 
 
 @pytest.mark.parametrize("framework", ["colbert", "ragatouille"])

@@ -20,7 +20,7 @@ UNAVAILABLE = "INDEXSCOPE_UNAVAILABLE"  # environment variable: why the run's en
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    command_line.add_run(parser)
+    command_line.add_run(parser, may_be_all=True)
     parser.add_argument(
         "--profiler",
         choices=["none", "spans", "memory_profiler", "ledger", "memray", "dumps"],
@@ -33,11 +33,20 @@ def main() -> None:
     parser.add_argument(
         "--donor", help="run directory, made under the profiler dumps, that injected artifacts come from"
     )
+    parser.add_argument(
+        "--scratch",
+        default="",
+        metavar="DIR",
+        help="folder of a fast local disk: the index is built there, then copied; not where the cell has resume: "
+        "true, whose unfinished index must outlive the machine; default: built beside the output",
+    )
     parser.add_argument("--output", required=True, help="run directory to write")
     args = parser.parse_args()
 
     command_line.leave_by_exception()
-    paths = supervisor.Paths(args.collection, args.checkpoint, args.extensions, args.output, args.donor)
+    paths = supervisor.Paths(
+        args.collection, args.checkpoint, args.extensions, args.output, args.donor, args.scratch or None
+    )
     cell = json.loads(args.cell.read_text())
     if args.threads is not None and args.threads < cell["threads"]:
         sys.exit(
@@ -48,10 +57,12 @@ def main() -> None:
     obstacle = os.environ.get(UNAVAILABLE) or _obstacle(cell, args.profiler, args.donor, args.output)
     try:
         outcome = supervisor.run(
-            cell, args.documents, args.profiler, args.repeat, paths, worker_program, obstacle
+            cell, command_line.documents(args), args.profiler, args.repeat, paths, worker_program, obstacle
         )
     except supervisor.Defect as defect:
         sys.exit(f"{args.output}: {defect}")
+    except supervisor.Repeated as repeated:
+        sys.exit(f"{args.output}: {repeated}; the next attempt gets more")
     print(f"{args.output}: {outcome}")
 
 

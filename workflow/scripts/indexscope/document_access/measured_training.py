@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from indexscope.measure import proc, process_tree, provenance, records, supervised
+from indexscope.measure import devices, proc, process_tree, provenance, records, supervised
 from indexscope.run_record import COMPLETED, FORMAT, InputError
 
 from . import communication, loaders, page_cache
@@ -104,17 +104,19 @@ def _run(
     limits = supervised.Limits(
         training["sample_interval_seconds"], training["timeout_seconds"], memory_limit_mib
     )
-    (page_cache.drop if training["cache"] == COLD else page_cache.warm)(files)
-    cached_start = page_cache.resident_bytes(files)
-    reader = MiddleReader(told, files)
-    done = supervised.run(
-        command,
-        str(partial / STDOUT),
-        limits,
-        _environment(training),
-        str(partial / CURVE),
-        reader.look,
-    )
+    ranks_on_gpus = 0 if training["device"] == "cpu" else told.ranks
+    with devices.reserved(ranks_on_gpus) as visible:  # before the page cache is made what it is to be
+        (page_cache.drop if training["cache"] == COLD else page_cache.warm)(files)
+        cached_start = page_cache.resident_bytes(files)
+        reader = MiddleReader(told, files)
+        done = supervised.run(
+            command,
+            str(partial / STDOUT),
+            limits,
+            _environment(training, visible),
+            str(partial / CURVE),
+            reader.look,
+        )
     happened = list(records.read(str(told.events)))
     outcome, detail = _outcome(done, happened)
     _head_curve(partial / CURVE)
@@ -228,8 +230,12 @@ def _rollup(process_id: int) -> _Rollup | None:
     return _Rollup(mib["Rss"], mib["Pss"], mib.get("Pss_Anon"), mib.get("Pss_File"), mib.get("Pss_Shmem"))
 
 
-def _environment(training: dict[str, Any]) -> dict[str, str]:
+def _environment(training: dict[str, Any], visible: str | None) -> dict[str, str]:
+    """What the training is given; `visible`: the GPUs that are its own."""
     environment = dict(os.environ)
+    if visible is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = visible
+    environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi numbers them
     environment.update(dict.fromkeys(_THREAD_VARIABLES, str(training["threads"])))
     environment.update(
         # Checkpoints are local files: without this every load waits on retries of the hub.

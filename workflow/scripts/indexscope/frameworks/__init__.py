@@ -12,7 +12,16 @@ framework inside `prepare` and `load_extensions` only, never at its top level, a
 * `LAYOUT`: the layout of the index's files, one of `LAYOUTS`, so that they can be dumped and compared; else None.
 * `prepare(run)`: imports the framework and returns `build(document_ids, texts)`, which makes the index and
   returns its path.
+* `patches(run)`, where the framework cannot do without: {(module, qualname): function of the original → what takes
+  its place}, in every process of the run.
 * `resolve(index_path)`: what the framework really did, from the files of the finished index.
+
+It may have:
+
+* `resume(index_root)`: removes from an unfinished index what is not whole, so that `build`, where `run["resume"]` is
+  true, goes on with the rest; returns {from, kept, redone}, or None where there is nothing. Without it a run that was
+  interrupted is begun anew.
+* `stage(index_root)`: what is being made there at this moment, judged by the files.
 """
 
 from __future__ import annotations

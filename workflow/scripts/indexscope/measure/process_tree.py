@@ -7,6 +7,7 @@ parent's pages a second time.
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Dict, List, NamedTuple, Optional, TextIO
 
@@ -127,11 +128,16 @@ class TreeSampler:
         return None
 
     def failure(self) -> Optional[Failure]:
-        """The first process below the root that ended with a signal or a non-zero code and nobody reaped."""
-        for process in self.processes.values():
-            if process.pid != self.root and process.exit_status:
-                return Failure(process.pid, process.exit_status)
-        return None
+        """A process below the root that ended with a signal, else one with a non-zero code, and nobody reaped.
+
+        Where ranks work together, what is killed makes the others fail: the signal is the cause.
+        """
+        failed = [
+            Failure(process.pid, process.exit_status)
+            for process in self.processes.values()
+            if process.pid != self.root and process.exit_status
+        ]
+        return min(failed, key=lambda each: not os.WTERMSIG(each.exit_status), default=None)
 
     def live(self) -> List[int]:
         """Processes that still run, the root last."""

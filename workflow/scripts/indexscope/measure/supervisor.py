@@ -6,6 +6,7 @@ not a crash. Only a defect of IndexScope itself is raised as an error.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import importlib
@@ -16,9 +17,24 @@ import shutil
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from . import gpu, heap, nvml, proc, process_tree, provenance, records, supervised, worker
+from . import (
+    beside,
+    devices,
+    gpu,
+    heap,
+    nvml,
+    place,
+    proc,
+    process_tree,
+    provenance,
+    records,
+    scratch,
+    supervised,
+    unfinished,
+    worker,
+)
 
 FORMAT = 1  # of run.json
 FILES = ("spans.jsonl", "memory_curve.csv", "memory_profiler.log", "ledger.jsonl", "stdout.log")
@@ -26,6 +42,7 @@ DUMPS = "dumps"  # a folder, of the profiler of that name
 LEDGER = "ledger"  # the same; it is reduced to a file and goes
 GPU_CURVE = "gpu_curve.csv"  # of runs on a GPU only
 
+_STAGE_SECONDS = 2.0  # between two looks at which stage an index has reached
 _EXIT_SECONDS = 0.5  # a peak this shortly before a process ended is of its exit
 _PINNED_ALLOCATOR = "glibc.malloc.mmap_threshold=1048576:glibc.malloc.trim_threshold=1048576"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -33,6 +50,10 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 class Defect(Exception):
     """Something in IndexScope itself, or in what it was given, is wrong: no result can come of it."""
+
+
+class Repeated(Exception):
+    """The run ended for want of what its next attempt will be given: it has no result yet."""
 
 
 class Paths(NamedTuple):
@@ -43,6 +64,7 @@ class Paths(NamedTuple):
     extensions: Optional[str]  # TORCH_EXTENSIONS_DIR
     output: str  # the run directory
     donor: Optional[str] = None  # the run directory that injected artifacts come from
+    scratch: Optional[str] = None  # folder below which the index is built, then copied to the run directory
 
 
 def run(
@@ -58,27 +80,82 @@ def run(
 
     With an `obstacle`, a sentence, no worker is started: the run has failed, and that is why.
 
+    A cell with `resume: true` goes on with the index that an earlier attempt left unfinished, and leaves its own
+    where it is ended from outside. All other runs begin anew: they measure the whole.
+
     Raises:
-        Defect: the run is being measured already, or the worker failed in IndexScope's own code.
+        Defect: the run is being measured already, what it is given cannot be read, or the worker failed in
+            IndexScope's own code.
+        Repeated: a scheduler will start the run again, with more memory.
     """
     partial = paths.output.rstrip("/") + ".partial"
-    lock = _lock(partial, paths.output)
+    # Artifacts that are dumped on the way are those of the whole way.
+    resumes = bool(cell.get("resume")) and profiler != DUMPS and obstacle is None
+    lock = _lock(partial)
+    left: Sequence[str] = os.listdir(
+        partial
+    )  # what stays for the next attempt: at first, what the last one left
     try:
+        attempt = place.begin(partial)
+        where = _place(attempt)
+        resumed = _go_on(cell, documents, profiler, paths, partial) if resumes else None
+        left = _left(resumes, where)
+        if not resumes:
+            unfinished.empty(partial, keep=[place.ATTEMPTS])
         if obstacle is None:
             written = paths._replace(output=partial)
-            record = _measure(cell, documents, profiler, repeat, written, worker_program)
+            try:
+                record = _measure(
+                    cell, documents, profiler, repeat, written, worker_program, attempt, resumes
+                )
+            except Defect:  # nothing goes on with what came of a mistake of our own
+                left = ()
+                raise
         else:
             record = _not_measured(cell, documents, profiler, repeat, partial, obstacle)
+        record.update(place={**where, **record["place"]}, resumed=resumed)
+        outcome: str = record["outcome"]
+        if outcome != "completed":
+            attempt.ended(": ".join(filter(None, (outcome, record["outcome_detail"]))))
+            if place.is_repeated(outcome):
+                raise Repeated(record["outcome_detail"])
         _publish(partial, paths.output, record)
+        left = _left(unfinished.may_go_on(outcome) and resumes, where) if outcome != "completed" else ()
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        unfinished.leave(partial, left)
         os.close(lock)
-    outcome: str = record["outcome"]
     return outcome
 
 
-def _lock(partial: str, output: str) -> int:
-    """Make `partial` this process's own, empty; what a killed supervisor left there goes."""
+def _left(resumes: bool, where: Dict[str, Any]) -> List[str]:
+    """What stays of a run that does not complete: an index to go on with; where jobs are tried again, that it was."""
+    if resumes:
+        return [place.ATTEMPTS, *unfinished.KEPT]
+    return [place.ATTEMPTS] if where["scheduler"] is not None else []
+
+
+def _go_on(
+    cell: Dict[str, Any], documents: int, profiler: str, paths: Paths, partial: str
+) -> Optional[Dict[str, Any]]:
+    """Empty `partial` but for an unfinished index of this same run; what a record calls `resumed`.
+
+    Raises:
+        Defect: the collection or the checkpoint cannot be read.
+    """
+    try:
+        this = unfinished.identity(cell, documents, profiler, paths.collection, paths.checkpoint)
+    except OSError as error:
+        raise Defect("what the index is made of cannot be read: %s" % error) from error
+    if unfinished.belongs(partial, this):
+        unfinished.empty(partial, keep=[place.ATTEMPTS, *unfinished.KEPT])
+        return unfinished.go_on(partial, cell["framework"])
+    unfinished.empty(partial, keep=[place.ATTEMPTS])
+    unfinished.claim(partial, this)
+    return None
+
+
+def _lock(partial: str) -> int:
+    """Make `partial` this process's own; what a killed supervisor left is still there."""
     os.makedirs(partial, exist_ok=True)
     lock = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -88,16 +165,59 @@ def _lock(partial: str, output: str) -> int:
         raise Defect(
             "another process is measuring this run; wait for it, or end it: fuser %s" % partial
         ) from None
-    for entry in os.scandir(partial):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.remove(entry.path)
     return lock
 
 
 def _measure(
-    cell: Dict[str, Any], documents: int, profiler: str, repeat: int, paths: Paths, worker_program: str
+    cell: Dict[str, Any],
+    documents: int,
+    profiler: str,
+    repeat: int,
+    paths: Paths,
+    worker_program: str,
+    attempt: place.Attempt,
+    resumes: bool,
+) -> Dict[str, Any]:
+    """Take what the run needs of the machine, for as long as it takes, and measure it."""
+    # An index that is to be gone on with must outlive this machine.
+    scratch_folder = None if resumes else paths.scratch
+    with devices.reserved(devices.needed(cell)) as visible, _root(paths, scratch_folder) as root:
+        record = _measure_here(
+            cell, documents, profiler, repeat, paths, worker_program, attempt, resumes, visible, root
+        )
+    record["place"]["scratch"] = scratch_folder is not None
+    return record
+
+
+@contextlib.contextmanager
+def _root(paths: Paths, scratch_folder: Optional[str]) -> Iterator[str]:
+    """The folder below which the framework builds its index.
+
+    Raises:
+        Defect: there is no room for it on scratch.
+    """
+    if not scratch_folder:
+        yield os.path.join(os.path.abspath(paths.output), unfinished.ROOT)
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            root = stack.enter_context(scratch.folder(scratch_folder, paths.output))
+        except OSError as error:
+            raise Defect("--scratch %s: %s" % (scratch_folder, error.strerror)) from error
+        yield root
+
+
+def _measure_here(
+    cell: Dict[str, Any],
+    documents: int,
+    profiler: str,
+    repeat: int,
+    paths: Paths,
+    worker_program: str,
+    attempt: place.Attempt,
+    resumes: bool,
+    visible: Optional[str],
+    root: str,
 ) -> Dict[str, Any]:
     directory = os.path.abspath(paths.output)
     _make_files(directory)
@@ -113,7 +233,8 @@ def _measure(
         "collection": os.path.abspath(paths.collection),
         "checkpoint": os.path.abspath(paths.checkpoint),
         "device": cell["device"],
-        "index_root": os.path.join(directory, "root"),
+        "index_root": root,
+        "resume": resumes,
         "events": events_path,
         "heap": os.path.join(directory, heap.FOLDER),
         "spans": os.path.join(directory, "spans.jsonl"),
@@ -131,11 +252,12 @@ def _measure(
         json.dump(specification, file)
 
     started_at = supervised.now()
-    environment = _environment(cell, paths, specification_path)
+    environment = _environment(cell, paths, specification_path, visible)
+    granted = place.limit_mib()
     limits = supervised.Limits(
         cell["sample_interval_seconds"],
         cell["timeout_seconds"],
-        cell.get("memory_limit_mib"),
+        min((limit for limit in (cell.get("memory_limit_mib"), granted) if limit is not None), default=None),
         cell.get("allocation_limit_mib"),
     )
     with open(os.path.join(directory, "stdout.log"), "wb") as stdout:
@@ -146,7 +268,16 @@ def _measure(
         cell["device"], environment, os.path.join(directory, GPU_CURVE)
     ) as gpus:
         sampler = process_tree.TreeSampler(watched.process.pid, curve, start_ns)
-        ending = watched.watch(sampler, lambda sampled: gpus.sample(sampled.last_seconds))
+        neighbours = beside.Watch(watched.process.pid)
+        heartbeat = _Heartbeat(attempt, cell["framework"], root)
+
+        def look(sampled: process_tree.TreeSampler) -> None:
+            gpus.sample(sampled.last_seconds)
+            neighbours.look()
+            heartbeat.beat()
+
+        ending = watched.watch(sampler, look)
+        beside_it = neighbours.summary()
     wall_seconds = (time.monotonic_ns() - start_ns) / 1e9
     processor_seconds = time.process_time() - processor_seconds
     events = list(records.read(events_path))
@@ -158,6 +289,8 @@ def _measure(
     indexed = next((event for event in events if event["event"] == "indexed"), None)
     printed = supervised.tail(os.path.join(directory, "stdout.log"))
     outcome, detail = _outcome(ending, limits, events, printed, indexed is not None)
+    if ending.stopped_because == "out_of_memory_host" and limits.memory_limit_mib == granted:
+        detail = "the process tree passed %s MiB, almost all that the scheduler granted" % granted
     resolved = _observed_settings(cell, events, roles)
     if outcome == "completed" and indexed is not None:
         resolved.update(
@@ -174,6 +307,7 @@ def _measure(
         "outcome": outcome,
         "outcome_detail": detail,
         "exit_code": ending.exit_code,
+        "place": {"devices": visible, **beside_it},
         "started_at": started_at,
         "ended_at": supervised.now(),
         "wall_seconds": round(wall_seconds, 3),
@@ -194,6 +328,36 @@ def _measure(
     }
 
 
+class _Heartbeat:
+    """Notes which stage an index has reached, so that what became of a killed attempt can be told."""
+
+    def __init__(self, attempt: place.Attempt, framework: str, root: str) -> None:
+        self._attempt = attempt
+        self._adapter = importlib.import_module("indexscope.frameworks." + framework)
+        self._root = root
+        self._last = time.monotonic()
+
+    def beat(self) -> None:
+        if time.monotonic() - self._last < _STAGE_SECONDS:
+            return
+        stage = self._adapter.stage(self._root) if hasattr(self._adapter, "stage") else None
+        self._attempt.seen(stage)
+        self._last = time.monotonic()
+
+
+def _place(attempt: place.Attempt) -> Dict[str, Any]:
+    """What a record says of where the run is, as far as that is known before it."""
+    return {
+        **place.facts(),
+        "attempt": attempt.number,
+        "earlier_attempts": attempt.earlier,
+        "devices": None,
+        "beside": [],
+        "cores_beside": None,
+        "scratch": False,
+    }
+
+
 def _not_measured(
     cell: Dict[str, Any], documents: int, profiler: str, repeat: int, directory: str, obstacle: str
 ) -> Dict[str, Any]:
@@ -206,6 +370,7 @@ def _not_measured(
         "outcome": "failed",
         "outcome_detail": " ".join(obstacle.split())[:500],
         "exit_code": None,
+        "place": {},
         "started_at": now,
         "ended_at": now,
         "wall_seconds": None,
@@ -258,7 +423,7 @@ def _take_index(framework: str, built: str, index: str) -> Dict[str, Any]:
     """
     adapter = importlib.import_module("indexscope.frameworks." + framework)
     try:
-        os.rename(built, index)
+        scratch.bring(built, index)
         resolved: Dict[str, Any] = adapter.resolve(index)
         return resolved
     except Exception as error:
@@ -268,7 +433,9 @@ def _take_index(framework: str, built: str, index: str) -> Dict[str, Any]:
         ) from error
 
 
-def _environment(cell: Dict[str, Any], paths: Paths, specification_path: str) -> Dict[str, str]:
+def _environment(
+    cell: Dict[str, Any], paths: Paths, specification_path: str, visible: Optional[str]
+) -> Dict[str, str]:
     environment = dict(os.environ)
     environment[worker.SPECIFICATION] = specification_path
     environment.pop(worker.PARENT, None)
@@ -283,6 +450,8 @@ def _environment(cell: Dict[str, Any], paths: Paths, specification_path: str) ->
         environment["CUDA_VISIBLE_DEVICES"] = ""
     else:  # as NVML numbers them, whose readings are recorded
         environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        if visible is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = visible
     if cell["allocator"] == "pinned":
         environment["GLIBC_TUNABLES"] = _PINNED_ALLOCATOR
     return environment

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -48,7 +49,9 @@ def prepare(main_name: str) -> None:
     if run.get("device") == "cuda":
         gpu.record_at_exit(events)
     adapter = importlib.import_module("indexscope.frameworks." + run["framework"])
-    targets = _profiler_targets(run, role, events)
+    patches = adapter.patches(run) if hasattr(adapter, "patches") else {}
+    targets = [instrument.Target(module, qualname, wrap) for (module, qualname), wrap in patches.items()]
+    targets += _profiler_targets(run, role, events)
     targets += [
         instrument.Target(module, qualname, functools.partial(_observe, observer, events))
         for (module, qualname), observer in adapter.OBSERVERS.items()
@@ -123,8 +126,10 @@ def _read_collection(path: str, documents: int) -> Tuple[List[str], List[str]]:
             document = json.loads(line)
             document_ids.append(document["document_id"])
             texts.append(document["text"])
-    if documents and len(texts) != documents:
-        raise ValueError("%s: %d documents instead of %d" % (path, len(texts), documents))
+    # A document may be several rows, one after the other.
+    found = sum(1 for _ in itertools.groupby(document_ids))
+    if documents and found != documents:
+        raise ValueError("%s: %d documents instead of %d" % (path, found, documents))
     return document_ids, texts
 
 
