@@ -15,6 +15,8 @@
 # faiss_tables_rfc  results/figures/faiss_rfc.*: the RFC's 100 segments; needs 16 GiB of memory
 # document_access   results/document_access.html: how a trainer should read its documents (docs/document_access.md)
 # document_access_scale  results/figures/document_scale.*: an offset index of ten million documents
+# remote_indexing   results/remote_indexing.html: PDFs to a searchable index on this machine, a cluster or a rented GPU, and
+#                   what it costs (docs/remote_indexing.md)
 # doctor            nothing: checks this machine, one thing a line with its remedy
 # accuracy          how right the measuring is: spikes of known size through every instrument (docs/measuring.md)
 # published_figures results/published/: the published study's tables, sentences and figures, checked against its
@@ -81,6 +83,8 @@ if not ARCHIVE:
     include: "rules/faiss_tables.smk"
     include: "rules/document_access_common.smk"
     include: "rules/document_access.smk"
+    include: "rules/remote_common.smk"
+    include: "rules/remote_indexing.smk"
 
     rule torch_versions:
         input:
@@ -105,6 +109,11 @@ if not ARCHIVE:
     rule document_access_scale:
         input:
             files_of_figures(DOCUMENT_SCALE_FIGURES),
+        localrule: True
+
+    rule remote_indexing:
+        input:
+            rules.report_remote_indexing.output.page,
         localrule: True
 
 

@@ -44,7 +44,7 @@ rule measure_spikes:
     resources:
         # All of the machine, as a measured run.
         measured_run=1,
-        machine=100,
+        machine=MACHINE,
         mem_mb=3000,
         runtime=15,
     params:
@@ -74,7 +74,7 @@ rule benchmark_spike:
     threads: 1
     resources:
         measured_run=1,
-        machine=100,
+        machine=MACHINE,
         mem_mb=3000,
         runtime=5,
     params:

@@ -64,13 +64,9 @@ def conda_folder():
 
 
 def is_built(environment):
-    """Whether an environment is there as its lock describes it; Snakemake keeps a copy of what it built."""
-    specification = (ENVIRONMENTS / f"{environment}.yaml").read_bytes()
-    return any(
-        copy.read_bytes() == specification
-        and copy.with_suffix(".env_setup_done").exists()
-        for copy in conda_folder().glob("*.yaml")
-    )
+    """Whether an environment is there as its lock describes it."""
+    lock = ENVIRONMENTS / f"{environment}.yaml"
+    return environments.built(lock, conda_folder()) is not None
 
 
 def measured_environments():
@@ -120,7 +116,25 @@ def doctor_needs(wildcards):
     )
 
 
+def refuse_fewer_threads():
+    """Snakemake silently gives a job no more threads than --cores: what is measured then is not what is configured."""
+    if workflow.remote_exec or workflow.dag is None:
+        return
+    for job in workflow.dag.needrun_jobs(exclude_finished=False):
+        wanted = job.rule.resources["_cores"].value
+        if isinstance(wanted, int) and job.threads < wanted:
+            raise WorkflowError(
+                f"{job.rule.name} takes {wanted} threads, as configured, but this start gives it {job.threads}; "
+                f"start with --cores {wanted} or more, or configure fewer threads"
+            )
+
+
 onstart:
+    # Handed on to the jobs, which are not told: at the last attempt, too little memory is a result (measure/place.py).
+    os.environ.update(
+        INDEXSCOPE_ATTEMPTS=str(1 + workflow.execution_settings.retries)
+    )
     if not ARCHIVE:  # which has that of its runs
         configuration.write_resolved(SETTINGS, Path(CONFIGURATION))
+    refuse_fewer_threads()
     announce_work()

@@ -29,6 +29,7 @@ from indexscope.figures.catalog import (
     FIGURES,
     PROFILER_COST_FIGURES,
     PUBLISHED_FIGURES,
+    REMOTE_FIGURES,
     TORCH_FIGURES,
 )
 from indexscope.run_record import InputError
@@ -77,9 +78,32 @@ def git_commit() -> str:
 os.environ.setdefault("INDEXSCOPE_COMMIT", git_commit())
 
 
+def executor_in_use() -> str:
+    """What --executor says, on the command line or in a profile.
+
+    Snakemake knows by itself only once all rules are read, and in a dry run not at all: so its command line is asked.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if (
+            frame.f_globals.get("__name__") == "snakemake.cli"
+            and "args" in frame.f_locals
+        ):
+            return getattr(frame.f_locals["args"], "executor", None) or "local"
+        frame = frame.f_back
+    return "local"
+
+
 def resolved_device(requested: str) -> str:
     if requested != "auto":
         return requested
+    executor = executor_in_use()
+    if workflow.is_main_process and executor not in ("local", "dryrun", "touch"):
+        raise WorkflowError(
+            f"measurement.device is auto, but under --executor {executor} runs are measured elsewhere, and whether "
+            "this machine has a GPU says nothing of there: say which with --config 'measurement={device: cpu}' "
+            "(or cuda), or in a file for --configfile"
+        )
     listing = shutil.which("nvidia-smi") and subprocess.run(
         ["nvidia-smi", "-L"], capture_output=True
     )
@@ -136,6 +160,28 @@ try:
     ACCESS_TOKENIZER = configuration.addressed(
         SETTINGS, "checkpoints", SETTINGS.checkpoint_of_access
     )
+    REMOTE_CORPUS = configuration.addressed(
+        SETTINGS, "corpora", SETTINGS.corpus_of_remote
+    )
+    REMOTE_CHECKPOINT = configuration.addressed(
+        SETTINGS, "checkpoints", SETTINGS.checkpoint_of_remote
+    )
+    # The systems of remote_indexing: what is built there goes on where it was interrupted.
+    REMOTE_CELLS = {
+        name: cells.resolve(
+            SETTINGS,
+            name,
+            FUNCTIONS,
+            device=DEVICE,
+            lock_digest=environments.lock_digest(
+                ENVIRONMENTS / f"{SETTINGS.systems[name].environment}.yaml"
+            ),
+            corpus=SETTINGS.corpus_of_remote,
+            encoder=SETTINGS.checkpoint_of_remote,
+            resume=True,
+        )
+        for name in SETTINGS.remote_indexing.systems
+    }
     # Metadata of the tables; in the environment for the same reason as the commit.
     os.environ.update(
         INDEXSCOPE_CAMPAIGN=SETTINGS.campaign or "",
@@ -153,7 +199,7 @@ except InputError as error:
 
 wildcard_constraints:
     system="[a-z][a-z0-9_]*-[0-9a-f]{8}",
-    documents="[0-9]+",
+    documents="[0-9]+|all",
     profiler="none|spans|memory_profiler|ledger|memray",
     repeat="[0-9]+",
 
@@ -167,17 +213,22 @@ CORPORA = {
     CORPUS: SETTINGS.corpora[SETTINGS.index_memory.corpus],
     TORCH_CORPUS: SETTINGS.corpora[SETTINGS.corpus_of_versions],
     ACCESS_CORPUS: SETTINGS.corpora[SETTINGS.corpus_of_access],
+    REMOTE_CORPUS: SETTINGS.corpora[SETTINGS.corpus_of_remote],
 }
 CHECKPOINTS = {
     CHECKPOINT: SETTINGS.checkpoints[SETTINGS.index_memory.checkpoint],
     TORCH_CHECKPOINT: SETTINGS.checkpoints[SETTINGS.checkpoint_of_versions],
     ACCESS_TOKENIZER: SETTINGS.checkpoints[SETTINGS.checkpoint_of_access],
+    REMOTE_CHECKPOINT: SETTINGS.checkpoints[SETTINGS.checkpoint_of_remote],
 }
 # Those of the corpora that are downloaded, by the name of what is: a change of what is read of it fetches nothing.
 DATASETS = {
     f"{name[:-9]}-{configuration.digest(settings.fetched())}": settings
     for name, settings in CORPORA.items()
     if hasattr(settings, "fetched")
+}
+PDF_DATASETS = {
+    name for name, settings in DATASETS.items() if settings.source == "pdfs"
 }
 RUN = f"{RESULTS}/index_runs/{{system}}/{{documents}}/{{profiler}}/{{repeat}}"
 # (system, documents, profiler, repeat) → run directory
@@ -222,6 +273,9 @@ def cell_of(wildcards):
     """The cell whose run directory the wildcards name."""
     if wildcards.system in TORCH.cells:
         return TORCH.cells[wildcards.system].cell
+    for cell in REMOTE_CELLS.values():
+        if cell.path_name == wildcards.system:
+            return cell
     return ALL_CELLS[wildcards.system.rpartition("-")[0]]
 
 
@@ -240,9 +294,26 @@ def lock_of(environment):
         raise WorkflowError(str(error)) from None
 
 
+# What a job takes that must be alone: all of the machine, however many GPUs a profile lets work side by side.
+MACHINE = (
+    workflow.global_resources["machine"].value
+    if "machine" in workflow.global_resources
+    else 100
+)
+
+
 def gpus(wildcards):
-    """One GPU for a cell whose device is cuda, none otherwise."""
-    return 1 if DEVICE == "cuda" else 0
+    """The GPUs of a job where the device is cuda, none otherwise: one, or one a rank of its system."""
+    if DEVICE != "cuda":
+        return 0
+    if not hasattr(wildcards, "system"):
+        return 1
+    return cell_of(wildcards).content["settings"].get("nranks") or 1
+
+
+def machine_of(wildcards):
+    """Hundredths of the machine that an index run takes: all; where GPUs work side by side, a hundred a GPU."""
+    return min(MACHINE, 100 * gpus(wildcards)) if DEVICE == "cuda" else MACHINE
 
 
 def memory_of(wildcards, memory="host"):
@@ -280,6 +351,11 @@ def measuring_files(wildcards):
         *ledger,
         *adapter,
         *([f"frameworks/{shared}.py"] * bool(shared)),
+        *(
+            ["frameworks/plaid_resume.py"]
+            if cells.ADAPTERS[framework].LAYOUT == "plaid"
+            else []
+        ),
     )
 
 
@@ -329,6 +405,11 @@ def figure_code(name):
             if name in {**DOCUMENT_FIGURES, **DOCUMENT_SCALE_FIGURES}
             else []
         ),
+        *(
+            ["figures/remote_common.py", "memory_model.py"]
+            if name in REMOTE_FIGURES
+            else []
+        ),
         "figures/artifact_comparison.py",
         *(["figures/peak_parts.py"] if name == "part_growth" else []),
         f"figures/{name}.py",
@@ -347,12 +428,20 @@ def to_make(form, values, *paths):
         for value in values
         if all(os.path.exists(path.format(value)) for path in paths)
     ]
-    return f"(?!(?:{'|'.join(made)})(?![0-9A-Za-z_-])){form}" if made else form
+    return f"(?!(?:{'|'.join(made)})(?![0-9A-Za-z_-]))(?:{form})" if made else form
 
 
+def one_of(values):
+    """A regular expression of these names; of nothing where there is none."""
+    return "|".join(sorted(map(re.escape, values))) or "none of them"
+
+
+# Documents of remote_indexing, as they are in paths.
+REMOTE_DOCUMENTS = str(SETTINGS.documents_of_remote or "all")
 # CORPUS/DOCUMENTS
 SLICES = sorted(
     {
+        f"{REMOTE_CORPUS}/{REMOTE_DOCUMENTS}",
         *(f"{CORPUS}/{run[1]}" for run in RUNS),
         f"{CORPUS}/{SETTINGS.profiler_cost.documents}",
         f"{TORCH_CORPUS}/{SETTINGS.torch_versions.documents}",
@@ -375,8 +464,24 @@ SPLITS = sorted(
         for split_to in [SETTINGS.systems[run[0]].split_to]
         if split_to
     }
+    | {
+        f"{REMOTE_CORPUS}/{REMOTE_DOCUMENTS}-{SETTINGS.systems[name].split_to}"
+        for name in REMOTE_CELLS
+        if SETTINGS.systems[name].split_to
+    }
 )
-EXTENSIONS = sorted({cell.extensions for cell in ALL_CELLS.values() if cell.extensions})
+EXTENSIONS = sorted(
+    {
+        *(cell.extensions for cell in ALL_CELLS.values() if cell.extensions),
+        # What a search compiles holds what indexing needs.
+        *(
+            extensions.replace("plaid-", "plaid_search-", 1)
+            for cell in REMOTE_CELLS.values()
+            for extensions in [cell.extensions]
+            if extensions
+        ),
+    }
+)
 
 
 def collection_of(wildcards):
@@ -412,7 +517,7 @@ def checkpoints_from(*sources):
     names = [
         name for name, settings in CHECKPOINTS.items() if settings.source in sources
     ]
-    return "|".join(names) or "none of them"
+    return one_of(names)
 
 
 def extensions_of(wildcards):

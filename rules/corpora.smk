@@ -12,7 +12,11 @@ rule fetch_dataset:
     benchmark:
         "results/benchmarks/fetch_dataset/{dataset}.tsv"
     wildcard_constraints:
-        dataset=to_make("[^/]+", list(DATASETS), "results/datasets/{}/manifest.json"),
+        dataset=to_make(
+            one_of(set(DATASETS) - PDF_DATASETS),
+            list(DATASETS),
+            "results/datasets/{}/manifest.json",
+        ),
     # Nodes of a cluster often have no network.
     localrule: True
     conda:
@@ -31,6 +35,39 @@ rule fetch_dataset:
         "python {input.script} --corpus {params.corpus:q} --output {params.directory} > {log} 2>&1"
 
 
+rule extract_pdfs:
+    input:
+        script=SCRIPTS / "extract_pdfs.py",
+    output:
+        manifest="results/datasets/{dataset}/manifest.json",
+        # Each page with text, and what became of every page.
+        documents="results/datasets/{dataset}/documents.jsonl",
+        pages="results/datasets/{dataset}/pages.jsonl",
+    log:
+        "results/logs/extract_pdfs/{dataset}.log",
+    benchmark:
+        "results/benchmarks/extract_pdfs/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=to_make(
+            one_of(PDF_DATASETS), PDF_DATASETS, "results/datasets/{}/manifest.json"
+        ),
+    conda:
+        "../envs/corpora.yaml"
+    threads: 1
+    resources:
+        machine=1,
+        # The process that reads, and the one that asks it.
+        mem_mb=lambda wildcards: DATASETS[wildcards.dataset].memory_mib + 500,
+        runtime=240,
+    params:
+        corpus=lambda wildcards: DATASETS[wildcards.dataset].model_dump_json(),
+        directory=lambda wildcards, output: os.path.dirname(output.manifest),
+    message:
+        "Reading the PDFs of {wildcards.dataset}"
+    shell:
+        "python {input.script} --corpus {params.corpus:q} --output {params.directory} > {log} 2>&1"
+
+
 rule slice_dataset:
     input:
         script=SCRIPTS / "slice_dataset.py",
@@ -45,7 +82,7 @@ rule slice_dataset:
     wildcard_constraints:
         # CORPUS/DOCUMENTS
         slice=to_make(
-            "[^/]+/[0-9]+",
+            "[^/]+/(?:[0-9]+|all)",
             SLICES,
             "results/slices/{}.parquet",
             "results/slices/{}.jsonl",
@@ -86,7 +123,9 @@ rule split_documents:
         "results/benchmarks/split_documents/{split}.tsv"
     wildcard_constraints:
         # CORPUS/DOCUMENTS-TOKENS
-        split=to_make("[^/]+/[0-9]+-[0-9]+", SPLITS, "results/passages/{}.jsonl"),
+        split=to_make(
+            "[^/]+/(?:[0-9]+|all)-[0-9]+", SPLITS, "results/passages/{}.jsonl"
+        ),
     conda:
         "../envs/ragatouille.yaml"
     threads: 1

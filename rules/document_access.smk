@@ -88,7 +88,7 @@ rule calibrate_training_memory:
     resources:
         gpu=gpus,
         measured_run=1,
-        machine=100,
+        machine=MACHINE,
         mem_mb=4000,
         runtime=60,
     params:
@@ -141,7 +141,7 @@ rule measure_training:
         ),
         measured_run=1,
         # All of the machine: what runs beside a measured run disturbs it.
-        machine=100,
+        machine=MACHINE,
         mem_mb=training_memory,
         runtime=120,
     params:
@@ -174,7 +174,7 @@ rule measure_fetches:
     threads: 1
     resources:
         measured_run=1,
-        machine=100,
+        machine=MACHINE,
         mem_mb=2000,
         runtime=120,
     params:
@@ -209,7 +209,7 @@ rule measure_document_scale:
     threads: 1
     resources:
         measured_run=1,
-        machine=100,
+        machine=MACHINE,
         mem_mb=2000,
         runtime=240,
     params:

@@ -53,7 +53,7 @@ rule measure_faiss_memory:
     resources:
         measured_run=1,
         # All of the machine: what runs beside a measured run disturbs it.
-        machine=100,
+        machine=MACHINE,
         mem_mb=lambda wildcards: getattr(
             SETTINGS.faiss_tables, wildcards.grid
         ).memory_limit_mib
@@ -85,7 +85,7 @@ rule measure_faiss_alternatives:
     threads: SETTINGS.faiss_tables.threads
     resources:
         measured_run=1,
-        machine=100,
+        machine=MACHINE,
         mem_mb=4000,
         runtime=60,
     params:
@@ -112,7 +112,7 @@ rule measure_faiss_latency:
     threads: SETTINGS.faiss_tables.threads
     resources:
         measured_run=1,
-        machine=100,
+        machine=MACHINE,
         mem_mb=4000,
         runtime=120,
     params:

@@ -13,7 +13,13 @@ rule resolve_cell:
     wildcard_constraints:
         system=to_make(
             "[a-z][a-z0-9_]*-[0-9a-f]{8}",
-            [*(cell.path_name for cell in ALL_CELLS.values()), *TORCH.cells],
+            [
+                *(
+                    cell.path_name
+                    for cell in [*ALL_CELLS.values(), *REMOTE_CELLS.values()]
+                ),
+                *TORCH.cells,
+            ],
             "results/cells/{}.json",
         ),
     conda:
@@ -95,10 +101,13 @@ rule index_collection:
         gpu=gpus,
         measured_run=1,
         # All of the machine: what runs beside a measured run disturbs it.
-        machine=100,
+        machine=machine_of,
         mem_mb=lambda wildcards, attempt: attempt * memory_of(wildcards),
         gpu_mem_mb=lambda wildcards: memory_of(wildcards, "gpu"),
         runtime=lambda wildcards: 10 + SETTINGS.measurement.timeout_seconds // 60,
+        # Which attempt of the job this is, and a folder of a fast local disk to build in (none): docs/cluster.md.
+        attempt=lambda wildcards, attempt: attempt,
+        scratch="",
     params:
         directory=lambda wildcards, output: os.path.dirname(output.run),
         extensions=lambda wildcards, input: (
@@ -113,7 +122,7 @@ rule index_collection:
     message:
         "Run {PROGRESS:{wildcards.system}/{wildcards.documents}/{wildcards.profiler}/{wildcards.repeat}}"
     shell:
-        "python {params.inside} {input.script} --cell {input.cell} --collection {input.collection}"
-        " --checkpoint {input.checkpoint} {params.extensions} {params.given}"
+        "INDEXSCOPE_ATTEMPT={resources.attempt} python {params.inside} {input.script} --cell {input.cell}"
+        " --collection {input.collection} --checkpoint {input.checkpoint} {params.extensions} {params.given}"
         " --documents {wildcards.documents} --profiler {params.profiler} --repeat {wildcards.repeat}"
-        " --threads {threads} --output {params.directory} > {log} 2>&1"
+        ' --threads {threads} --scratch "{resources.scratch}" --output {params.directory} > {log} 2>&1'

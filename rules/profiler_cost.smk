@@ -24,7 +24,7 @@ rule benchmark_profilers:
         gpu=gpus,
         measured_run=1,
         # All of the machine: what runs beside a measured run disturbs it.
-        machine=100,
+        machine=MACHINE,
         mem_mb=lambda wildcards, attempt: attempt * cost_memory_of(wildcards),
         runtime=10 * COST_RUNS,
     params:

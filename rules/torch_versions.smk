@@ -130,6 +130,9 @@ use rule index_collection as index_with_version with:
         mem_mb=lambda wildcards, attempt: attempt * memory_of(wildcards),
         gpu_mem_mb=lambda wildcards: memory_of(wildcards, "gpu"),
         runtime=lambda wildcards: 10 + SETTINGS.measurement.timeout_seconds // 60,
+        # Which attempt of the job this is, and a folder of a fast local disk to build in (none): docs/cluster.md.
+        attempt=lambda wildcards, attempt: attempt,
+        scratch="",
     params:
         directory=lambda wildcards, output: os.path.dirname(output.run),
         extensions=lambda wildcards, input: f"--extensions {os.path.dirname(input.extensions)}",

@@ -18,6 +18,7 @@ import document_rows
 import faiss_rows
 import pyarrow.parquet as pq
 import pytest
+import remote_rows
 import tables
 import torch_tables
 from checkout import Checkout
@@ -258,6 +259,7 @@ MADE_UP = {
     "torch_versions": lambda folder: torch_tables.write(folder, torch_tables.study()),
     "faiss_tables": lambda folder: faiss_rows.write(folder, faiss_rows.study()),
     "document_access": lambda folder: document_rows.write(folder, document_rows.everything()),
+    "remote_indexing": lambda folder: remote_rows.write(folder, remote_rows.everything()),
 }
 
 

@@ -81,7 +81,37 @@ def run_record(outcome: str = "completed", repeat: int = 0, **changes: Any) -> d
             "finalizing_seconds": 0.5,
             "seconds_per_25k_passages": 375,
             "chunks": 1,
+            "ranks": 2,
         },
+        "place": {
+            "scheduler": "slurm",
+            "scheduler_job": "78",
+            "granted_mib": 4000,
+            "attempt": 3,
+            "earlier_attempts": [
+                {
+                    "started_at": "2026-01-02T02:00:00.000+00:00",
+                    "last_seen_at": "2026-01-02T02:30:00.000+00:00",
+                    "scheduler_job": "77",
+                    "granted_mib": 2000,
+                    "how": "killed by Slurm for memory (OUT_OF_MEMORY)",
+                    "stage": "chunk 1",
+                },
+                {
+                    "started_at": "2026-01-02T02:40:00.000+00:00",
+                    "last_seen_at": "2026-01-02T02:41:00.000+00:00",
+                    "scheduler_job": None,
+                    "granted_mib": None,
+                    "how": "ended from outside",
+                    "stage": None,
+                },
+            ],
+            "devices": "0,1",
+            "beside": ["index_collection", "slice_dataset"],
+            "cores_beside": 0.25,
+            "scratch": False,
+        },
+        "resumed": {"from": "chunk 1", "kept": ["plan", "codec", "chunk 0"], "redone": []},
         "outcome": outcome,
         "outcome_detail": None,
         "exit_code": 0,
@@ -161,6 +191,38 @@ def test_a_run_becomes_a_row_with_every_column(tmp_path: Path) -> None:
     assert (row["index_seconds"], row["embeddings"], row["kmeans_backend"]) == (9.25, 21_000, "faiss")
     assert (row["faiss_version"], row["colbert_version"]) == ("1.14.1.post1", "0.2.22")
     assert row["started_at"] == datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    assert (row["scheduler"], row["scheduler_job"], row["granted_mib"]) == ("slurm", "78", 4000)
+    assert (row["attempt"], row["resumed_from"], row["ranks"]) == (3, "chunk 1", 2)
+    assert row["earlier_attempts"] == (
+        "Attempt 1 as job 77 with 2,000 MiB: killed by Slurm for memory (OUT_OF_MEMORY), in stage chunk 1, "
+        "last seen 2026-01-02T02:30:00.000+00:00. "
+        "Attempt 2: ended from outside, last seen 2026-01-02T02:41:00.000+00:00."
+    )
+    assert (row["visible_devices"], row["jobs_beside"]) == ("0,1", "index_collection, slice_dataset")
+    assert row["cores_beside"] == 0.25
+
+
+@pytest.mark.parametrize("resumed", [None, {"from": "plan", "kept": [], "redone": ["plan (incomplete)"]}])
+def test_a_run_that_kept_nothing_was_resumed_from_nowhere(
+    tmp_path: Path, resumed: dict[str, Any] | None
+) -> None:
+    record = run_record(resumed=resumed)
+    (row,) = run_rows([run_directory(tmp_path / "run", record) / "run.json"], {})
+    assert row["resumed_from"] is None
+
+
+def test_a_run_of_an_earlier_format_has_no_place(tmp_path: Path) -> None:
+    record = {name: value for name, value in run_record().items() if name not in ("place", "resumed")}
+    (row,) = run_rows([run_directory(tmp_path / "run", record) / "run.json"], {})
+    names = ("scheduler", "attempt", "earlier_attempts", "resumed_from", "jobs_beside", "cores_beside")
+    assert [row[name] for name in names] == [None] * len(names)
+
+
+def test_attempts_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    record = run_record(place={"earlier_attempts": [{"how": "ended from outside"}]})
+    path = run_directory(tmp_path / "run", record) / "run.json"
+    with pytest.raises(InputError, match=r"place.earlier_attempts: .* cannot be read"):
+        list(run_rows([path], {}))
 
 
 def test_a_failed_run_is_a_row_with_nulls(tmp_path: Path) -> None:

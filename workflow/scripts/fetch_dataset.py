@@ -35,7 +35,8 @@ def main() -> None:
     try:
         settings = settings_from_json(Corpus, arguments.corpus, "--corpus")
         if not isinstance(settings, HubCorpusSettings | IrDatasetsCorpusSettings):
-            raise InputError(f"--corpus: source: {settings.source} needs no download; use slice_dataset.py")
+            program = "extract_pdfs.py" if settings.source == "pdfs" else "slice_dataset.py"
+            raise InputError(f"--corpus: source: {settings.source} needs no download; use {program}")
         manifest = fetch_dataset(settings, arguments.output)
     except (InputError, OSError) as error:
         sys.exit(str(error))

@@ -17,6 +17,7 @@ from indexscope.report import (
     faiss_tables,
     index_memory,
     page,
+    remote_indexing,
     torch_versions,
     traces,
 )
@@ -46,6 +47,7 @@ def main() -> None:
         page.TORCH_VERSIONS: _torch_versions,
         page.FAISS_TABLES: _faiss_tables,
         page.DOCUMENT_ACCESS: _document_access,
+        page.REMOTE_INDEXING: _remote_indexing,
     }[arguments.experiment]
     try:
         text = write(arguments)
@@ -90,6 +92,12 @@ def _document_access(arguments: argparse.Namespace) -> str:
     tables = {name: _table(arguments.tables, name) for name in schemas.DOCUMENT_TABLES}
     drawn = page.read_figures(arguments.figures, page.DOCUMENT_ACCESS)
     return document_access.render(tables, drawn, _text(arguments.configuration))
+
+
+def _remote_indexing(arguments: argparse.Namespace) -> str:
+    tables = {name: _table(arguments.tables, name) for name in schemas.REMOTE_TABLES}
+    drawn = page.read_figures(arguments.figures, page.REMOTE_INDEXING)
+    return remote_indexing.render(tables, drawn, _text(arguments.configuration))
 
 
 def _table(directory: Path, name: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Write the first N documents of a corpus as Parquet (document_id, text) and as JSON lines beside it.
 
-Nothing is downloaded: what has to be is fetched by fetch_dataset.py beforehand.
+Nothing is downloaded: what has to be is fetched by fetch_dataset.py beforehand, and PDFs are read by extract_pdfs.py.
 """
 
 from __future__ import annotations
@@ -24,10 +24,16 @@ def main() -> None:
         "--corpus", required=True, help='JSON file or inline JSON, such as {"source": "synthetic", "seed": 7}'
     )
     parser.add_argument(
-        "--dataset", type=Path, help="folder that fetch_dataset.py made (sources hub and ir_datasets)"
+        "--dataset",
+        type=Path,
+        help="folder that fetch_dataset.py made (sources hub and ir_datasets) or extract_pdfs.py (source pdfs)",
     )
     parser.add_argument(
-        "--documents", required=True, type=int, help="how many documents, from the first one on"
+        "--documents",
+        required=True,
+        type=_count,
+        metavar="N|all",
+        help="how many documents, from the first one on, or all of them",
     )
     parser.add_argument(
         "--output",
@@ -47,6 +53,13 @@ def main() -> None:
         f"{written.documents} documents of {corpus.describe()}: {written.parquet_bytes} bytes of Parquet, "
         f"{written.jsonl_bytes} bytes of JSON lines, {time.monotonic() - started:.1f} seconds"
     )
+
+
+def _count(argument: str) -> int | None:
+    try:
+        return None if argument == "all" else int(argument)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{argument!r} is neither a number nor all") from None
 
 
 if __name__ == "__main__":

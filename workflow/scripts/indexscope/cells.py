@@ -41,10 +41,19 @@ def resolve(
     *,
     device: str,
     lock_digest: str,
+    corpus: str | None = None,
+    encoder: str | None = None,
+    resume: bool = False,
 ) -> Cell:
-    """The cell of a system under a configuration; names for people (labels) are no part of it."""
+    """The cell of a system under a configuration; names for people (labels) are no part of it.
+
+    Args:
+        corpus, encoder: names of a corpus and a checkpoint in the configuration; default: those of index_memory.
+        resume: whether a run that was interrupted is gone on with. What is measured is then its last attempt.
+    """
     system = configuration.systems[system_name]
-    experiment = configuration.index_memory
+    corpus = corpus or configuration.index_memory.corpus
+    checkpoint = encoder or configuration.index_memory.checkpoint
     content = {
         "framework": system.framework,
         "environment": system.environment,
@@ -59,16 +68,15 @@ def resolve(
     }
     if system.allocation_limit_mib is not None:
         content["allocation_limit_mib"] = system.allocation_limit_mib
-    sources = (
-        configuration.corpora[experiment.corpus],
-        configuration.checkpoints[experiment.checkpoint],
-    )
+    if resume:
+        content["resume"] = True
+    sources = (configuration.corpora[corpus], configuration.checkpoints[checkpoint])
     cell_digest = digest(content, *sources)
     content |= {
         "system": system_name,
         "cell": cell_digest,
-        "corpus": experiment.corpus,
-        "checkpoint": experiment.checkpoint,
+        "corpus": corpus,
+        "checkpoint": checkpoint,
     }
     return Cell(system_name, cell_digest, content)
 

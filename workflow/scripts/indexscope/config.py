@@ -19,12 +19,13 @@ from indexscope.run_record import InputError
 from indexscope.settings import systems as frameworks
 from indexscope.settings.base import Model, Name
 from indexscope.settings.checkpoints import Checkpoint, SyntheticCheckpointSettings
-from indexscope.settings.corpora import Corpus, SyntheticCorpusSettings
+from indexscope.settings.corpora import Corpus, PdfCorpusSettings, SyntheticCorpusSettings
 from indexscope.settings.document_access import DocumentAccess
 from indexscope.settings.experiments import ArtifactPair, IndexMemory, Measurement
 from indexscope.settings.external_logs import ExternalLog
 from indexscope.settings.faiss_tables import FaissTables
 from indexscope.settings.profiler_cost import ProfilerCost
+from indexscope.settings.remote_indexing import RemoteIndexing
 from indexscope.settings.torch_versions import TorchVersions
 
 # The systems of the default configuration. ColBERT has the ColBERTConfig of the published study.
@@ -83,6 +84,20 @@ _SYSTEMS: dict[str, dict[str, Any]] = {
         "label": "RAGatouille, whole documents",
         "settings": {"use_faiss": True, "split_documents": False},
     },
+    # The recipe of remote_indexing, and ColBERT on the same passages.
+    "ragatouille_pdfs": {
+        "framework": "ragatouille",
+        "environment": "ragatouille",
+        "label": "RAGatouille",
+        "settings": {"split_documents": True, "max_document_length": 512},
+    },
+    "colbert_pdfs": {
+        "framework": "colbert",
+        "environment": "ragatouille",
+        "label": "ColBERT",
+        "split_to": 512,
+        "settings": {"in_process": True, "like_ragatouille": True, "doc_maxlen": 512},
+    },
 }
 
 
@@ -90,7 +105,9 @@ class Configuration(Model):
     """IndexScope's configuration."""
 
     corpora: dict[Name, Corpus] = Field(
-        {"synthetic": SyntheticCorpusSettings()}, min_length=1, description="where documents come from"
+        {"synthetic": SyntheticCorpusSettings(), "pdfs": PdfCorpusSettings(source="pdfs")},
+        min_length=1,
+        description="where documents come from",
     )
     checkpoints: dict[Name, Checkpoint] = Field(
         {"synthetic_small": SyntheticCheckpointSettings()},
@@ -107,6 +124,7 @@ class Configuration(Model):
     torch_versions: TorchVersions = Field(TorchVersions(), description="the experiment torch_versions")
     faiss_tables: FaissTables = Field(FaissTables(), description="the experiment faiss_tables")
     document_access: DocumentAccess = Field(DocumentAccess(), description="the experiment document_access")
+    remote_indexing: RemoteIndexing = Field(RemoteIndexing(), description="the experiment remote_indexing")
     profiler_cost: ProfilerCost = Field(
         ProfilerCost(), description="the benchmark profiler_cost: what measuring costs"
     )
@@ -167,6 +185,23 @@ class Configuration(Model):
         """The checkpoint whose tokenizer document_access uses."""
         return self.document_access.checkpoint or self.index_memory.checkpoint
 
+    @property
+    def corpus_of_remote(self) -> str:
+        """The corpus of remote_indexing."""
+        named = self.remote_indexing.corpus
+        return named or ("pdfs" if "pdfs" in self.corpora else self.index_memory.corpus)
+
+    @property
+    def documents_of_remote(self) -> int | None:
+        """How many documents remote_indexing takes; None: all. Of a corpus without an end the default size."""
+        endless = isinstance(self.corpora[self.corpus_of_remote], SyntheticCorpusSettings)
+        return self.remote_indexing.documents or (200 if endless else None)
+
+    @property
+    def checkpoint_of_remote(self) -> str:
+        """The checkpoint of remote_indexing."""
+        return self.remote_indexing.checkpoint or self.index_memory.checkpoint
+
     def _references(self) -> Iterator[tuple[str, str, Sequence[str]]]:
         experiment = self.index_memory
         systems = experiment.systems
@@ -178,6 +213,10 @@ class Configuration(Model):
         yield "document_access.checkpoint", self.checkpoint_of_access, list(self.checkpoints)
         for position, name in enumerate(systems):
             yield f"index_memory.systems[{position}]", name, list(self.systems)
+        yield "remote_indexing.corpus", self.corpus_of_remote, list(self.corpora)
+        yield "remote_indexing.checkpoint", self.checkpoint_of_remote, list(self.checkpoints)
+        for position, name in enumerate(self.remote_indexing.systems):
+            yield f"remote_indexing.systems[{position}]", name, list(self.systems)
         for position, name in enumerate(self.profiler_cost.systems):
             yield f"profiler_cost.systems[{position}]", name, list(self.systems)
         for position, grid in enumerate(experiment.grids):

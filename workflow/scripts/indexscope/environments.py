@@ -164,6 +164,24 @@ def lock_digest(path: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
 
 
+def built(lock: Path, folder: Path) -> Path | None:
+    """The prefix of the environment that Snakemake has built of a lock, as the lock is now; None where it has not.
+
+    Args:
+        lock: an envs/NAME.yaml.
+        folder: of Snakemake's environments (.snakemake/conda, or --conda-prefix), each with a copy of its lock beside.
+
+    Raises:
+        LockError: the lock cannot be read.
+    """
+    specification = _read_text(lock)
+    for copy in sorted(folder.glob("*.yaml")):
+        done = copy.with_suffix(".env_setup_done")
+        if done.exists() and copy.read_text(encoding="utf-8") == specification:
+            return copy.with_suffix("")
+    return None
+
+
 def read_lock(path: Path) -> list[Pin]:
     """The pins of a lock's pip section, in the order of the file.
 

@@ -1176,6 +1176,161 @@ TORCH_TABLES = {
     "torch_search_queries": TORCH_SEARCH_QUERIES,
     "torch_published": TORCH_PUBLISHED,
 }
+# --- remote_indexing ---------------------------------------------------------------------------------------------
+
+# What became of each page of the corpus's PDFs; a file that could not be read is one row without a page, and so is what
+# a file lacks of the pages that it is said to have.
+REMOTE_PAGES = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),  # path below the folder of the PDFs
+        pa.field("page", pa.int64()),  # from 1; null: the row is of the whole file
+        pa.field("pages", pa.int64()),  # of the file; null where it could not be read
+        pa.field("title", pa.string()),  # of the file's metadata
+        # text, empty (without anything, or without a letter), image_only, encrypted, damaged, too_large, timed_out,
+        # unreadable (a link that leads nowhere, no permission)
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),  # a sentence; null for text
+        pa.field("document_id", pa.string()),  # of the document that was made of it; null where none was
+        pa.field("characters", pa.int64()),
+        pa.field("file_mib", pa.float64()),
+    ]
+)
+
+# Memory and time of each phase of each index run, beside what the memory model predicts.
+REMOTE_PHASES = pa.schema(
+    [
+        *RUN_KEY,
+        pa.field("label", pa.string()),
+        pa.field("device", pa.string()),
+        pa.field("phase", pa.string(), nullable=False),  # as memory_model.PHASES calls them
+        pa.field("seconds", pa.float64()),  # null for start-up
+        pa.field("host_peak_mib", pa.float64()),  # of the process tree, while the phase ran
+        pa.field("host_predicted_mib", pa.float64()),
+        pa.field("gpu_allocated_peak_mib", pa.float64()),  # of tensors; null on a CPU
+        pa.field("gpu_reserved_peak_mib", pa.float64()),  # by PyTorch's allocator
+        pa.field("gpu_predicted_mib", pa.float64()),  # what it would take on a GPU, predicted on any device
+    ]
+)
+
+# Which GPU is enough: GPU memory predicted phase by phase against each GPU that can be rented.
+REMOTE_GPUS = pa.schema(
+    [
+        pa.field("case", pa.string(), nullable=False),  # "this configuration" or "the published recipe"
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("gpu", pa.string(), nullable=False),  # as the price table names it
+        pa.field("memory_mib", pa.float64(), nullable=False),  # of the GPU
+        pa.field("usd_per_hour", pa.float64(), nullable=False),
+        pa.field("prices_as_of", pa.string(), nullable=False),  # date
+        pa.field("phase", pa.string(), nullable=False),  # that needs most
+        pa.field("needs_mib", pa.float64(), nullable=False),  # predicted, its peak, with the margin
+        pa.field("fits", pa.bool_(), nullable=False),
+        pa.field(
+            "first_phase_that_does_not_fit", pa.string()
+        ),  # in the order in which phases run; null: all fit
+        pa.field("setting_that_fixes", pa.string()),  # as one writes it; null: it fits, or none is enough
+        pa.field("needs_with_it_mib", pa.float64()),
+        pa.field("minutes", pa.float64()),  # estimated; null where no throughput is known
+        pa.field("usd", pa.float64()),
+        pa.field("basis", pa.string(), nullable=False),  # what minutes are computed from
+        pa.field("chosen", pa.bool_(), nullable=False),  # the GPU that is (to be) rented
+    ]
+)
+
+# What indexing costs: estimated before, and as it was.
+REMOTE_COSTS = pa.schema(
+    [
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("run", pa.string()),  # null for the estimate
+        pa.field("moment", pa.string(), nullable=False),  # estimated, actual
+        pa.field("device", pa.string(), nullable=False),  # cpu, cuda
+        pa.field("machine", pa.string(), nullable=False),  # GPU, or cores and GiB, as it is billed
+        pa.field("documents", pa.int64()),
+        pa.field("passages", pa.int64()),
+        pa.field("start_seconds", pa.float64()),  # billed beside the work
+        pa.field("work_seconds", pa.float64()),
+        pa.field("host_mib", pa.float64()),  # memory that is billed
+        pa.field("usd", pa.float64()),  # null where a price or the time is not known
+        pa.field("usd_of_gpu", pa.float64()),
+        pa.field("usd_of_cores", pa.float64()),
+        pa.field("usd_of_memory", pa.float64()),
+        pa.field("prices_as_of", pa.string(), nullable=False),
+        pa.field("basis", pa.string(), nullable=False),  # a sentence: what the seconds are from
+        pa.field("actual_by_estimated", pa.float64()),  # work seconds; null for the estimate
+    ]
+)
+
+# Searching an index: each row is a fresh process that loads it and searches, one query at a time or in batches.
+REMOTE_SEARCHES = pa.schema(
+    [
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("run", pa.string(), nullable=False),  # whose index it is
+        pa.field("mode", pa.string(), nullable=False),  # single, batch
+        pa.field("batch_size", pa.int64(), nullable=False),  # 1 for single
+        pa.field("repeat", pa.int64(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("outcome_detail", pa.string()),
+        pa.field("queries", pa.int64()),
+        pa.field("k", pa.int64()),
+        pa.field("device", pa.string()),
+        pa.field("threads", pa.int64()),
+        pa.field("import_seconds", pa.float64()),  # of the framework
+        pa.field(
+            "load_seconds", pa.float64()
+        ),  # of the index and the encoder, until the first query can be asked
+        pa.field("first_seconds", pa.float64()),  # of the first query or batch, which is not in what follows
+        pa.field("p50_ms", pa.float64()),  # of a query, or of a batch
+        pa.field("p90_ms", pa.float64()),
+        pa.field("p99_ms", pa.float64()),
+        pa.field("queries_per_second", pa.float64()),
+        pa.field("before_loading_mib", pa.float64()),  # RSS of the process, framework imported
+        pa.field("loaded_mib", pa.float64()),  # RSS, index loaded
+        pa.field("peak_rss_mib", pa.float64()),  # of the process tree
+        pa.field("gpu_peak_mib", pa.float64()),
+        pa.field("index_size_mib", pa.float64()),
+        pa.field("results_digest", pa.string()),  # of the ranked passages: equal in every repeat and mode
+        pa.field(
+            "found_in_k", pa.float64()
+        ),  # share of queries whose judged document is among the k; null: none judged
+        pa.field("lock_digest", pa.string()),
+        pa.field("started_at", pa.timestamp("ms", tz="UTC")),
+    ]
+)
+
+# What was found, traceable to file and page.
+REMOTE_RESULTS = pa.schema(
+    [
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("query_id", pa.string(), nullable=False),
+        pa.field("query", pa.string(), nullable=False),
+        pa.field("rank", pa.int64(), nullable=False),  # from 1
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("document_id", pa.string(), nullable=False),
+        pa.field("file", pa.string()),  # null where the corpus is not of PDFs
+        pa.field("page", pa.int64()),
+        pa.field("title", pa.string()),
+        pa.field("passage_id", pa.int64(), nullable=False),  # position in the index
+        pa.field("passage", pa.string(), nullable=False),
+        pa.field("relevant", pa.bool_()),  # judged so; null where the query has no judgement
+    ]
+)
+
+# Whether an index loads in the plain libraries, by their own documented calls and nothing of ours.
+REMOTE_LOADS = pa.schema(
+    [
+        pa.field("system", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("library", pa.string(), nullable=False),  # colbert-ai, ragatouille
+        pa.field("version", pa.string()),
+        pa.field("loads", pa.bool_(), nullable=False),
+        pa.field("same_results", pa.bool_()),  # as measured; null where it does not load
+        pa.field("detail", pa.string()),  # the call, or why not
+    ]
+)
+
 PROFILER_COST_TABLES = {"profiler_rounds": PROFILER_ROUNDS, "profiler_overhead": PROFILER_OVERHEAD}
 ACCURACY_TABLES = {"measurement_accuracy": MEASUREMENT_ACCURACY}
 FAISS_RFC_TABLES = {"faiss_rfc_memory": FAISS_MEMORY, "faiss_rfc_estimates": FAISS_ESTIMATES}
@@ -1196,6 +1351,16 @@ DOCUMENT_TABLES = {
     "document_published": DOCUMENT_PUBLISHED,
     "document_advice": DOCUMENT_ADVICE,
 }
+REMOTE_TABLES = {
+    "remote_pages": REMOTE_PAGES,
+    "remote_runs": RUNS,
+    "remote_phases": REMOTE_PHASES,
+    "remote_gpus": REMOTE_GPUS,
+    "remote_costs": REMOTE_COSTS,
+    "remote_searches": REMOTE_SEARCHES,
+    "remote_results": REMOTE_RESULTS,
+    "remote_loads": REMOTE_LOADS,
+}
 TABLES = {
     **PROFILER_COST_TABLES,
     **INDEX_MEMORY_TABLES,
@@ -1205,7 +1370,25 @@ TABLES = {
     **FAISS_RFC_TABLES,
     **DOCUMENT_TABLES,
     **DOCUMENT_SCALE_TABLES,
+    **REMOTE_TABLES,
 }
+
+
+# Columns of RUNS that tables in older archives lack: null there.
+ADDED_LATER = frozenset(
+    {
+        *(
+            "ranks",
+            "scheduler",
+            "scheduler_job",
+            "granted_mib",
+            "attempt",
+            "earlier_attempts",
+            "resumed_from",
+        ),
+        *("visible_devices", "jobs_beside", "cores_beside"),
+    }
+)
 
 
 # Where a table comes from: environment variables, which the workflow sets (rules/common.smk), and the keys

@@ -48,8 +48,14 @@ _SOURCES: dict[str, tuple[str, ...]] = {
             "encoding_seconds",
             "finalizing_seconds",
             "seconds_per_25k_passages",
+            "ranks",
         )
     },
+    **{
+        name: ("place", name)
+        for name in ("scheduler", "scheduler_job", "granted_mib", "attempt", "cores_beside")
+    },
+    "visible_devices": ("place", "devices"),
     **{
         name: ("memory", name)
         for name in (
@@ -149,6 +155,9 @@ def run_rows(
         row |= {column: _value(record, keys) for column, keys in _SOURCES.items()}
         row["faiss_version"] = _faiss_version(record)
         row["started_at"] = _started_at(record, path)
+        row["earlier_attempts"] = _earlier_attempts(record, path)
+        row["resumed_from"] = _resumed_from(record)
+        row["jobs_beside"] = ", ".join(_value(record, ("place", "beside")) or []) or None
         gpus = _value(record, ("hardware", "gpus"))
         row["gpu_model"] = gpus[0].split(",")[0] if gpus else None
         for field in schemas.RUNS:
@@ -185,6 +194,29 @@ def _faiss_version(record: Mapping[str, Any]) -> Any:
     # faiss-cpu, faiss-gpu and faiss-gpu-cu12 all install the module `faiss`; an environment has one of them.
     versions = record.get("versions") or {}
     return next((versions[name] for name in sorted(versions) if name.startswith("faiss")), None)
+
+
+def _earlier_attempts(record: Mapping[str, Any], path: Path) -> str | None:
+    """A sentence for each attempt at the run that ended without a result; null where this was the first."""
+    attempts = _value(record, ("place", "earlier_attempts")) or []
+    try:
+        return " ".join(_sentence(number, attempt) for number, attempt in enumerate(attempts, 1)) or None
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: place.earlier_attempts: {attempts!r} cannot be read ({error}): {_MEASURE_AGAIN}"
+        ) from error
+
+
+def _sentence(number: int, attempt: Mapping[str, Any]) -> str:
+    stage = f", in stage {attempt['stage']}" if attempt.get("stage") else ""
+    job = f" as job {attempt['scheduler_job']}" if attempt.get("scheduler_job") else ""
+    granted = f" with {attempt['granted_mib']:,} MiB" if attempt.get("granted_mib") else ""
+    return f"Attempt {number}{job}{granted}: {attempt['how']}{stage}, last seen {attempt['last_seen_at']}."
+
+
+def _resumed_from(record: Mapping[str, Any]) -> str | None:
+    """The stage that was gone on with; null of a run that began anew, or that found nothing whole."""
+    return _value(record, ("resumed", "from")) if _value(record, ("resumed", "kept")) else None
 
 
 def _started_at(record: Mapping[str, Any], path: Path) -> datetime | None:

@@ -12,6 +12,7 @@ from indexscope.settings.corpora import (
     FilesCorpusSettings,
     HubCorpusSettings,
     IrDatasetsCorpusSettings,
+    PdfCorpusSettings,
     SyntheticCorpusSettings,
 )
 from indexscope.settings.files import matching_files
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def open_corpus(settings: Corpus, dataset: Path | None = None) -> CorpusSource:
     """The corpus that `settings` describe; each kind of settings has one source.
 
-    `dataset` is the folder that fetch_dataset.py has made, for those kinds that are downloaded.
+    `dataset` is the folder that fetch_dataset.py or extract_pdfs.py has made, for kinds that are downloaded or PDFs.
 
     Raises:
         InputError: a file or the dataset is missing, or the dataset is not as it was fetched.
@@ -48,11 +49,18 @@ def open_corpus(settings: Corpus, dataset: Path | None = None) -> CorpusSource:
 
             folder, _ = _fetched(dataset, settings.source)
             return IrDatasetsCorpus(settings, folder / CONTENT)
+        case PdfCorpusSettings():
+            from indexscope.corpora.pdfs import open_extracted
+
+            return open_extracted(settings, _made(dataset, settings.source, "extract_pdfs.py"))
 
 
 def _fetched(dataset: Path | None, source: str) -> tuple[Path, dict[str, Any]]:
+    folder = _made(dataset, source, "fetch_dataset.py")
+    return folder, read_dataset(folder)
+
+
+def _made(dataset: Path | None, source: str, program: str) -> Path:
     if dataset is None:
-        raise InputError(
-            f"--dataset: is needed for source {source}; run fetch_dataset.py and name its --output"
-        )
-    return dataset, read_dataset(dataset)
+        raise InputError(f"--dataset: is needed for source {source}; run {program} and name its --output")
+    return dataset

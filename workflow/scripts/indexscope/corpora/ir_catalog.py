@@ -22,8 +22,8 @@ class IrDatasetsCorpus:
     settings: IrDatasetsCorpusSettings
     home: Path
 
-    def documents(self, count: int) -> Iterator[Document]:
-        """The first `count` documents, in the order of ir_datasets.
+    def documents(self, count: int | None) -> Iterator[Document]:
+        """The first `count` documents, or all, in the order of ir_datasets.
 
         Raises:
             InputError: a file is damaged, or a field is missing or no text.

@@ -27,10 +27,15 @@ def write_manifest(path: Path, facts: dict[str, Any], content: Path, paths: Iter
         for name in paths
     ]
     manifest = {"format": FORMAT, **facts, "bytes": sum(file["bytes"] for file in files), "files": files}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_json(path, manifest)
     return manifest
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON file through a temporary name."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def read_dataset(folder: Path) -> dict[str, Any]:

@@ -37,8 +37,8 @@ class Slice:
     jsonl_bytes: int
 
 
-def write_slice(corpus: CorpusSource, count: int, output: Path) -> Slice:
-    """Write the first `count` documents to `output` (.parquet) and to the .jsonl beside it, in one pass.
+def write_slice(corpus: CorpusSource, count: int | None, output: Path) -> Slice:
+    """Write the first `count` documents, or all, to `output` (.parquet) and to the .jsonl beside it, in one pass.
 
     Memory is one row group and 8 bytes a document. Both files get their names only when both are complete.
 
@@ -46,7 +46,7 @@ def write_slice(corpus: CorpusSource, count: int, output: Path) -> Slice:
         InputError: `count` or `output` unusable, too few documents, an empty or repeated document_id, or text
             that is not valid Unicode. No file is left.
     """
-    if count < 1:
+    if count is not None and count < 1:
         raise InputError(f"--documents: {count} is not a positive number of documents")
     if output.suffix != ".parquet":
         raise InputError(f"{output}: the name of a slice must end in .parquet")
@@ -55,7 +55,9 @@ def write_slice(corpus: CorpusSource, count: int, output: Path) -> Slice:
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         written = _write(corpus, count, parquet_partial, jsonl_partial)
-        if written < count:
+        if count is None and not written:
+            raise InputError(f"{corpus.describe()}: it has no documents; name another corpus")
+        if count is not None and written < count:
             raise InputError(
                 f"{corpus.describe()}: {count} documents were asked for, it has only {written}; ask for fewer"
             )
@@ -67,7 +69,7 @@ def write_slice(corpus: CorpusSource, count: int, output: Path) -> Slice:
     return Slice(output, jsonl, written, output.stat().st_size, jsonl.stat().st_size)
 
 
-def _write(corpus: CorpusSource, count: int, parquet_path: Path, jsonl_path: Path) -> int:
+def _write(corpus: CorpusSource, count: int | None, parquet_path: Path, jsonl_path: Path) -> int:
     """Write both files and return the number of documents; raise InputError on an unusable document_id."""
     hashes = array("q")
     with (

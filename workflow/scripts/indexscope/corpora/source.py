@@ -19,8 +19,12 @@ class Document(NamedTuple):
 class CorpusSource(Protocol):
     """An ordered corpus; the first `count` documents are the same whenever they are asked for."""
 
-    def documents(self, count: int) -> Iterator[Document]:
-        """The first `count` documents in order, fewer when the corpus ends before."""
+    def documents(self, count: int | None) -> Iterator[Document]:
+        """The first `count` documents in order, fewer when the corpus ends before; None is all of them.
+
+        Raises:
+            InputError: all are asked for, and the corpus has no end.
+        """
         ...
 
     def where(self, position: int) -> str:
@@ -61,8 +65,8 @@ def kept(rows: Iterator[Row], on_empty_text: Literal["keep", "drop", "error"]) -
             )
 
 
-def documents(rows: Iterator[Row], count: int) -> Iterator[Document]:
-    """The first `count` rows as documents."""
+def documents(rows: Iterator[Row], count: int | None) -> Iterator[Document]:
+    """The first `count` rows as documents; None is all of them."""
     return (Document(row.document_id, row.text) for row in islice(rows, count))
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from indexscope.corpora.lexicon import TERM_COUNT, general_words, terms
 from indexscope.corpora.source import Document
+from indexscope.run_record import InputError
 from indexscope.settings.corpora import SyntheticCorpusSettings
 
 # Documents are drawn in blocks, each from its own random stream: fast, and independent of how many are asked.
@@ -48,8 +49,17 @@ class SyntheticCorpus:
         """The document's number: there is no file."""
         return f"{self.describe()}: document {position}"
 
-    def documents(self, count: int) -> Iterator[Document]:
-        """The first `count` documents, one block in memory at a time."""
+    def documents(self, count: int | None) -> Iterator[Document]:
+        """The first `count` documents, one block in memory at a time.
+
+        Raises:
+            InputError: all are asked for.
+        """
+        if count is None:
+            raise InputError("the synthetic corpus has no end: ask for a number of documents instead of all")
+        return self._documents(count)
+
+    def _documents(self, count: int) -> Iterator[Document]:
         for first in range(0, count, BLOCK_DOCUMENTS):
             texts = self._block(first // BLOCK_DOCUMENTS)
             for offset, text in enumerate(texts[: count - first]):

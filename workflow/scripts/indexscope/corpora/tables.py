@@ -40,8 +40,8 @@ class TableCorpus:
     settings: TableCorpusSettings
     name: str
 
-    def documents(self, count: int) -> Iterator[Document]:
-        """The first `count` documents.
+    def documents(self, count: int | None) -> Iterator[Document]:
+        """The first `count` documents, or all.
 
         Raises:
             InputError: a file is empty, cut off, damaged or no UTF-8, lacks a column, or has a value that is

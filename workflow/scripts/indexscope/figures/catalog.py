@@ -229,6 +229,32 @@ DOCUMENT_SCALE_FIGURES = {
     ),
 }
 
+PAGES, COST, SEARCH = "Documents", "GPU and cost", "Search"
+
+# Of the experiment remote_indexing, in the order in which the report shows them.
+REMOTE_FIGURES = {
+    "remote_gpu_memory": Entry(
+        ["remote_gpus", "remote_phases"],
+        COST,
+        "GPU memory by phase, predicted and where there is a GPU measured, against the GPUs that can be rented.",
+    ),
+    "remote_costs": Entry(
+        ["remote_costs", "remote_gpus"],
+        COST,
+        "Time and dollars: estimated before, as they were, and on each GPU that can be rented.",
+    ),
+    "remote_searches": Entry(
+        ["remote_searches"],
+        SEARCH,
+        "Searching each system's index: time to load, memory, and latency of single queries and batches.",
+    ),
+    "remote_pages": Entry(
+        ["remote_pages"],
+        PAGES,
+        "What became of the pages of the PDFs, by file and reason.",
+    ),
+}
+
 # Each is drawn by a rule of its own. A view: what is added to one of them later is in it.
 ALL_FIGURES: Mapping[str, Entry] = ChainMap(
     FIGURES,
@@ -239,6 +265,7 @@ ALL_FIGURES: Mapping[str, Entry] = ChainMap(
     FAISS_RFC_FIGURES,
     DOCUMENT_FIGURES,
     DOCUMENT_SCALE_FIGURES,
+    REMOTE_FIGURES,
 )
 
 # Drawn by `snakemake published_figures` from files that need no run; each is a module here too.

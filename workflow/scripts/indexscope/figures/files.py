@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import vl_convert
 
+from indexscope import schemas
 from indexscope.run_record import InputError
 
 from .common import Figure
@@ -49,7 +50,7 @@ vegaEmbed("#chart", JSON.parse(document.getElementById("{identifier}").textConte
 
 
 def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
-    """The columns of `schema` from the Parquet file at `path`.
+    """The columns of `schema` from the Parquet file at `path`; null what an older archive lacks of them.
 
     Raises:
         InputError: the file is not there, is not Parquet, or lacks a column.
@@ -62,8 +63,10 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
         ) from None
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: not a Parquet table ({str(error).splitlines()[0]})") from None
-    missing = [name for name in schema.names if name not in table.column_names]
-    if missing:
+    absent = [name for name in schema.names if name not in table.column_names]
+    for name in schemas.ADDED_LATER.intersection(absent):
+        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
+    if missing := [name for name in absent if name not in schemas.ADDED_LATER]:
         raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; make the table anew")
     frame: pd.DataFrame = table.select(schema.names).to_pandas()
     return frame

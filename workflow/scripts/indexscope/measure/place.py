@@ -127,15 +127,21 @@ def begin(folder: str, environment: Optional[Mapping[str, str]] = None) -> Attem
     return attempt
 
 
-def is_repeated(outcome: str, environment: Optional[Mapping[str, str]] = None) -> bool:
+def is_repeated(
+    outcome: str, passed_own_limit: bool = False, environment: Optional[Mapping[str, str]] = None
+) -> bool:
     """Whether this job is not to have a result yet: what it was granted was too little, and it will be given more.
 
     Where Slurm limits memory by cgroup, the kernel kills the worker, not this process, which could write a result of
     an attempt that was only the first.
+
+    Args:
+        passed_own_limit: the run's configuration allowed no more: that is its result, whatever is granted.
     """
     environment = os.environ if environment is None else environment
     return (
         outcome == "out_of_memory_host"
+        and not passed_own_limit
         and facts(environment)["granted_mib"] is not None
         and _numbers(environment) is not None
         and not _is_last(environment)

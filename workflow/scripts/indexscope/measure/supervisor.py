@@ -117,7 +117,7 @@ def run(
         outcome: str = record["outcome"]
         if outcome != "completed":
             attempt.ended(": ".join(filter(None, (outcome, record["outcome_detail"]))))
-            if place.is_repeated(outcome):
+            if place.is_repeated(outcome, _passed_own_limit(cell, record)):
                 raise Repeated(record["outcome_detail"])
         _publish(partial, paths.output, record)
         left = _left(unfinished.may_go_on(outcome) and resumes, where) if outcome != "completed" else ()
@@ -125,6 +125,12 @@ def run(
         unfinished.leave(partial, left)
         os.close(lock)
     return outcome
+
+
+def _passed_own_limit(cell: Dict[str, Any], record: Dict[str, Any]) -> bool:
+    """Whether it is the configuration that let a run have no more memory."""
+    own = cell.get("memory_limit_mib") is not None and record["memory"].get("tree_peak_rss_mib")
+    return cell.get("allocation_limit_mib") is not None or bool(own and own > cell["memory_limit_mib"])
 
 
 def _left(resumes: bool, where: Dict[str, Any]) -> List[str]:

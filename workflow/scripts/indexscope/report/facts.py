@@ -13,6 +13,8 @@ from indexscope.figures import common
 from indexscope.figures.resolved_settings import PUBLISHED_PASSAGES
 from indexscope.run_record import COMPLETED
 
+from .interruptions import interruptions, named
+
 # V. Bakshi, "Memory Profiling raw ColBERT and RAGatouille", 2025-02-17, and the logs published with it.
 PUBLISHED_SIZES = (100_000, 250_000, 500_000, 1_000_000, 2_000_000)
 PUBLISHED_CORPUS = "UKPLab/dapr, Genomics"
@@ -25,8 +27,7 @@ PUBLISHED_SETTINGS = {"doc_maxlen": "256", "nbits": "2", "kmeans_iterations": "4
 
 _VERSIONS = ["python", "torch", "transformers", "faiss", "colbert", "ragatouille"]
 _PACKAGES = {"python": "Python", "faiss": "FAISS", "colbert": "colbert-ai"}  # where the name is another
-# Systems and troubles that the first screen names; the tables have all.
-_MOST_SYSTEMS, _MOST_NAMED = 7, 2
+_MOST_SYSTEMS = 7  # that the first screen names; the tables have all
 # Resolved settings in which systems may differ without anyone having asked for it.
 _SETTINGS = {
     "passages": "passages after splitting",
@@ -161,10 +162,21 @@ def machine(runs: pd.DataFrame) -> list[tuple[str, str]]:
         ("Machine", "; ".join(common.unique(each for each in machines if each))),
         ("Device", values(runs["device"]) + (f" ({gpus})" if gpus else "")),
         ("Each process", ", ".join(part for part in each if part)),
+        ("Scheduler", scheduler_words(runs)),
         ("Versions", versions_words(runs)),
         ("Run", " · ".join(part for part in [when, f"IndexScope {commit}" if commit else ""] if part)),
     ]
     return [(label, value) for label, value in rows if value]
+
+
+def scheduler_words(runs: pd.DataFrame) -> str:
+    """Such as `slurm, 2,000 to 4,000 MiB granted`; empty where no scheduler started the runs."""
+    scheduled = runs[runs["scheduler"].notna()]
+    granted = scheduled["granted_mib"].dropna()
+    parts = [values(scheduled["scheduler"])]
+    if len(granted):
+        parts.append(f"{common.range_words(granted.min(), granted.max(), ',.0f', ' MiB')} granted")
+    return ", ".join(part for part in parts if part)
 
 
 def _from_to(first: str, last: str) -> str:
@@ -277,7 +289,10 @@ def _hardware(runs: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class Troubles:
-    """Runs that did not complete and k-means attempts that failed: in a few sentences, and one by one."""
+    """Runs that did not complete, were started again or were not alone, and k-means attempts that failed.
+
+    In a few sentences, and one by one.
+    """
 
     sentences: Sequence[str]
     table: Table
@@ -288,14 +303,14 @@ def troubles(runs: pd.DataFrame) -> Troubles:
     sentences, rows = [], []
     incomplete = runs[runs["outcome"] != COMPLETED]
     for outcome, ended in incomplete.groupby("outcome", sort=False):
-        sentences.append(f"{len(ended)} of {len(runs)} runs ended {_ended(str(outcome))}: {_named(ended)}.")
+        sentences.append(f"{len(ended)} of {len(runs)} runs ended {_ended(str(outcome))}: {named(ended)}.")
     failed = runs[runs["kmeans_failures"].fillna("") != ""]
     if len(failed):
         reasons = common.unique(failed["kmeans_failures"])
         more = f" and {len(reasons) - 1} more reasons" if len(reasons) > 1 else ""
         sentences.append(
             f"A k-means attempt failed in {len(failed)} of {len(runs)} runs ({_shortened(reasons[0])}{more}): "
-            f"{_named(failed)}."
+            f"{named(failed)}."
         )
     for frame, what, column in [
         (incomplete, None, "outcome_detail"),
@@ -313,22 +328,18 @@ def troubles(runs: pd.DataFrame) -> Troubles:
                     "–" if pd.isna(detail) else str(detail),
                 ]
             )
+    found = interruptions(runs)
+    rows += [
+        [row["series"], common.count(row["documents"]), row["profiler"], f"{row['repeat']:.0f}", what, detail]
+        for row, what, detail in found.rows
+    ]
     columns = ["system", "documents", "profiler", "repeat", "what", "detail"]
-    return Troubles(sentences, Table(columns, rows, frozenset({1, 3})))
+    return Troubles([*sentences, *found.sentences], Table(columns, rows, frozenset({1, 3})))
 
 
 def _ended(outcome: str) -> str:
     words = common.outcome_words(outcome)
     return f"as {words}" if words in ("failed", "unsupported", "killed", "timed out") else words
-
-
-def _named(runs: pd.DataFrame) -> str:
-    """The first systems and sizes of `runs`."""
-    names = common.unique(
-        f"{row.series} at {common.documents(row.documents)}" for row in common.each_row(runs)
-    )
-    more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
-    return common.listed([*names[:_MOST_NAMED], *more])
 
 
 def _shortened(text: str, most: int = 70) -> str:
@@ -438,10 +449,24 @@ def run_table(runs: pd.DataFrame) -> Table:
         "kmeans_failures": ("failed k-means attempts", None),
         "process_model": ("process model", None),
         "environment": ("environment", None),
+        **{name: title for name, title in _OF_THE_PLACE.items() if runs[name].notna().any()},
         "outcome_detail": ("detail of the outcome", None),
     }
     shown = runs.assign(outcome=runs["outcome"].map(common.outcome_words))
     return table(shown, columns)
+
+
+# Shown where any run has them: most are not scheduled, started again or disturbed.
+_OF_THE_PLACE: dict[str, tuple[str, str | None]] = {
+    "scheduler_job": ("job", None),
+    "granted_mib": ("granted (MiB)", ",.0f"),
+    "attempt": ("attempt", ".0f"),
+    "earlier_attempts": ("earlier attempts", None),
+    "resumed_from": ("gone on from", None),
+    "visible_devices": ("devices", None),
+    "jobs_beside": ("ran beside", None),
+    "cores_beside": ("cores used by all else", ".2f"),
+}
 
 
 def comparison_table(comparison: pd.DataFrame, runs: pd.DataFrame) -> Table:

@@ -25,12 +25,14 @@ from . import facts
 
 INDEX_MEMORY, TORCH_VERSIONS = "index_memory", "torch_versions"
 FAISS_TABLES, DOCUMENT_ACCESS = "faiss_tables", "document_access"
+REMOTE_INDEXING = "remote_indexing"
 # Experiment → its figures; one folder holds the figures of all.
 CATALOGS: Mapping[str, Mapping[str, catalog.Entry]] = {
     INDEX_MEMORY: catalog.FIGURES,
     TORCH_VERSIONS: catalog.TORCH_FIGURES,
     FAISS_TABLES: catalog.FAISS_FIGURES,
     DOCUMENT_ACCESS: catalog.DOCUMENT_FIGURES,
+    REMOTE_INDEXING: catalog.REMOTE_FIGURES,
 }
 # Those of targets beside an experiment, shown on its page where they have been drawn.
 BESIDE: Mapping[str, Mapping[str, catalog.Entry]] = {
@@ -44,6 +46,7 @@ _TARGETS = {
     TORCH_VERSIONS: "torch_versions",
     FAISS_TABLES: "faiss_tables",
     DOCUMENT_ACCESS: "document_access",
+    REMOTE_INDEXING: "remote_indexing",
 }
 # Where figures are listed that no catalog knows.
 _ELSEWHERE = "Other figures"

@@ -6,8 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from indexscope.run_record import InputError
+
 from .base import Model
-from .files import file_states, matching_files
+from .files import NamedFile, file_states, files_of_folder, matching_files
 
 REPOSITORY = r"^[\w.-]+(/[\w.-]+)?$"
 
@@ -127,7 +129,55 @@ class IrDatasetsCorpusSettings(ReadCorpusSettings):
         return self.model_dump(include={"source", "dataset"})
 
 
+class PdfCorpusSettings(Model):
+    """A folder of PDFs; each page with text is a document, and what has none is a row with the reason."""
+
+    # Part of the digest: raise it when the same settings give other documents.
+    generation: ClassVar[int] = 1
+
+    source: Literal["pdfs"] = Field(description="PDFs of this machine")
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="a folder (its *.pdf, subfolders too) or a glob; empty: a sample of two PDFs, made on the spot",
+    )
+    sample_pages: int = Field(40, ge=2, le=5000, description="pages of the sample's two PDFs together")
+    sample_seed: int = Field(7, ge=0, lt=2**63, description="of the sample's text")
+    largest_mib: float = Field(512, gt=0, description="a larger file is not read: a row says so")
+    most_pages: int = Field(10_000, gt=0, description="of a longer file nothing is read: a row says so")
+    page_seconds: float = Field(
+        30, gt=0, description="a page whose text takes longer is left out: a row says so"
+    )
+    memory_mib: int = Field(
+        1500,
+        ge=128,
+        description="memory of the process that reads; a page that needs more is left out: a row says so",
+    )
+
+    def files(self) -> list[NamedFile]:
+        """The PDFs, in the order of their names.
+
+        Raises:
+            InputError: `path` names none, or is empty.
+        """
+        if self.path is None:
+            raise InputError("path: is empty, the sample is made; name a folder of PDFs")
+        return files_of_folder(self.path, ".pdf", "path")
+
+    def outside(self) -> dict[str, Any]:
+        """The files as they are now: other files, or changed ones, make other documents."""
+        return {} if self.path is None else {"files": file_states(file.path for file in self.files())}
+
+    def fetched(self) -> Self:
+        """What determines what is read of them: all of it."""
+        return self
+
+
 Corpus = Annotated[
-    SyntheticCorpusSettings | FilesCorpusSettings | HubCorpusSettings | IrDatasetsCorpusSettings,
+    SyntheticCorpusSettings
+    | FilesCorpusSettings
+    | HubCorpusSettings
+    | IrDatasetsCorpusSettings
+    | PdfCorpusSettings,
     Field(discriminator="source"),
 ]
