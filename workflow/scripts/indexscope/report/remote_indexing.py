@@ -99,7 +99,7 @@ def findings(tables: Tables, drawn: set[str]) -> list[Finding]:
         ("The index, and how long it took", "", built(tables), Link("runs", "All runs")),
         ("What it cost", "remote_costs", cost(tables), None),
         ("Which GPU is enough", "remote_gpu_memory", which_gpu(tables), None),
-        ("Why the recipe ran out of memory", "remote_gpu_memory", recipe(tables["remote_gpus"]), None),
+        ("The recipe’s out-of-memory", "remote_gpu_memory", recipe(tables["remote_gpus"]), None),
         ("Search", "remote_searches", search(tables["remote_searches"]), None),
     ]
     return [
@@ -184,17 +184,7 @@ def which_gpu(tables: Tables) -> tuple[str, str]:
 def recipe(gpus: pd.DataFrame) -> tuple[str, str]:
     """The published recipe's open point, as the memory model answers it."""
     sentence = remote_gpu_memory.recipe_words(gpus)
-    if not sentence:
-        return "", ""
-    return sentence, " ".join(
-        part
-        for part in (
-            "Predicted; the recipe was not run here.",
-            remote_gpu_memory.recipe_fit(gpus),
-            _PUBLISHED,
-        )
-        if part
-    )
+    return (sentence, f"Predicted; the recipe was not run here. {_PUBLISHED}") if sentence else ("", "")
 
 
 def search(searches: pd.DataFrame) -> tuple[str, str]:
