@@ -43,6 +43,15 @@ def finished_access(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture(scope="session")
+def finished_remote(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy in which remote_indexing has been run for real, small."""
+    _need_a_compiler()
+    copy = Checkout(tmp_path_factory.mktemp("finished_remote"))
+    copy.snakemake("remote_indexing", "--configfile", "config/smoke.yaml")
+    return copy
+
+
+@pytest.fixture(scope="session")
 def compared_versions(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A copy in which torch_versions has been run for real: the default pair, and a version that cannot be had."""
     _need_a_compiler()

@@ -290,11 +290,15 @@ def test_the_page_of_another_experiment_fits(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("experiment", ["faiss_tables", "document_access"])
+@pytest.mark.parametrize("experiment", ["faiss_tables", "document_access", "remote_indexing"])
 def test_the_page_of_a_real_experiment_is_drawn_and_fetches_nothing(
     browser: webdriver.Chrome, request: pytest.FixtureRequest, experiment: str, width: int
 ) -> None:
-    finished = {"faiss_tables": "finished_faiss", "document_access": "finished_access"}[experiment]
+    finished = {
+        "faiss_tables": "finished_faiss",
+        "document_access": "finished_access",
+        "remote_indexing": "finished_remote",
+    }[experiment]
     page = request.getfixturevalue(finished).path / "results" / f"{experiment}.html"
     open_page(browser, page, width, ALL_DRAWN)
     check_page(browser, page, width)
