@@ -134,7 +134,7 @@ def test_cores_beside_are_the_machines_less_the_runs_own(monkeypatch: pytest.Mon
     later = os.times()
     here = later.user + later.system - own.user - own.system
     for seconds in (alive, reaped):
-        assert seconds == pytest.approx(3.0 - 0.5 - here, abs=0.15)
+        assert seconds == pytest.approx(3.0 - 0.5 - here, abs=0.3)
 
 
 def test_what_burns_a_core_outside_counts_and_what_burns_inside_does_not(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def follow(checkout: Checkout, heading: str) -> None:
             path.write_text(before + text)
         elif place == "Above `Corpus` in":
             path.write_text(
-                replaced(r"\n(Corpus = Annotated\[\n[^\n]*),\n", rf"\n{text}\n\n\1 | {SETTINGS},\n", before)
+                replaced(r"\n(Corpus = Annotated\[\n[^,]*),\n", rf"\n{text}\n\n\1 | {SETTINGS},\n", before)
             )
         else:
             path.write_text(
