@@ -6,7 +6,10 @@ rule estimate_cost:
     input:
         script=SCRIPTS / "estimate_cost.py",
         library=library(
-            "memory_model.py", "memory_plan.py", "cost.py", "analysis/remote_estimate.py"
+            "memory_model.py",
+            "memory_plan.py",
+            "cost.py",
+            "analysis/remote_estimate.py",
         ),
         cells=ancient(
             [f"results/cells/{cell.path_name}.json" for cell in REMOTE_CELLS.values()]

@@ -7,6 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from indexscope import schemas
 
 REPOSITORY = Path(__file__).parents[1]
 # Built environments are kept in the checkout, as `snakemake` itself keeps them.
@@ -55,6 +59,13 @@ class Checkout:
                 f"snakemake {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}"
             )
         return done
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a table that was made, whose schema is the declared one."""
+        read = pq.read_table(self.path / f"results/tables/{name}.parquet")
+        assert read.schema.equals(schemas.TABLES[name])
+        found: list[dict[str, Any]] = read.to_pylist()
+        return found
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Rule → number of jobs that a dry run would start; empty when there is nothing to do."""

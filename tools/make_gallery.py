@@ -1,7 +1,8 @@
 """Make docs/gallery from finished results: figures, example tables, the published figures, the rulegraph.
 
 Run it after `uv run snakemake --cores all all published_figures archive torch_versions faiss_tables faiss_tables_rfc
-document_access document_access_scale remote_indexing --configfile config/explained.yaml`. The rulegraph needs Graphviz (`dot`).
+document_access document_access_scale remote_indexing --configfile config/explained.yaml`. The rulegraph needs
+Graphviz (`dot`).
 """
 
 from __future__ import annotations

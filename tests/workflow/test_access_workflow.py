@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pyarrow.parquet as pq
 import pytest
 from checkout import Checkout
 from indexscope import schemas
@@ -14,15 +11,8 @@ from indexscope.settings.document_access import LOADERS
 pytestmark = pytest.mark.slow
 
 
-def rows(checkout: Checkout, name: str) -> list[dict[str, Any]]:
-    read = pq.read_table(checkout.path / f"results/tables/{name}.parquet")
-    assert read.schema.equals(schemas.TABLES[name])
-    found: list[dict[str, Any]] = read.to_pylist()
-    return found
-
-
 def test_every_training_has_a_row_with_its_outcome(finished_access: Checkout) -> None:
-    trainings = rows(finished_access, "document_access")
+    trainings = finished_access.rows("document_access")
     outcomes = {
         (row["experiment"], row["loader"], row["parallelism"], row["world_size"]): row["outcome"]
         for row in trainings
@@ -40,7 +30,7 @@ def test_every_training_has_a_row_with_its_outcome(finished_access: Checkout) ->
 
 
 def test_a_step_is_its_parts_and_every_loader_trains_alike(finished_access: Checkout) -> None:
-    single = [row for row in rows(finished_access, "document_access") if row["parallelism"] == "single"]
+    single = [row for row in finished_access.rows("document_access") if row["parallelism"] == "single"]
     assert len({row["texts_digest"] for row in single}) == len({row["samples_digest"] for row in single}) == 1
     assert len({row["final_loss"] for row in single}) == 1
     parts = ["wait", "host_to_device", "forward", "backward", "communication", "optimiser"]
@@ -54,7 +44,7 @@ def test_a_step_is_its_parts_and_every_loader_trains_alike(finished_access: Chec
 
 def test_the_memory_model_knows_who_fits(finished_access: Checkout) -> None:
     fits, passes = sorted(
-        (row for row in rows(finished_access, "document_access") if row["experiment"] == "limited"),
+        (row for row in finished_access.rows("document_access") if row["experiment"] == "limited"),
         key=lambda row: row["world_size"],
     )
     assert fits["predicted_mib"] < fits["memory_limit_mib"] < passes["predicted_mib"]
@@ -63,13 +53,13 @@ def test_the_memory_model_knows_who_fits(finished_access: Checkout) -> None:
 
 def test_every_table_and_figure_is_there(finished_access: Checkout) -> None:
     for name in schemas.DOCUMENT_TABLES:
-        assert rows(finished_access, name), name
+        assert finished_access.rows(name), name
     figures = finished_access.path / "results/figures"
     for name in catalog.DOCUMENT_FIGURES:
         for suffix in ("svg", "html", "csv"):
             assert (figures / f"{name}.{suffix}").stat().st_size > 100
     page = (finished_access.path / "results/document_access.html").read_text()
-    recommended = [row for row in rows(finished_access, "document_advice") if row["rank"] == 1]
+    recommended = [row for row in finished_access.rows("document_advice") if row["rank"] == 1]
     assert recommended
     assert recommended[0]["loader"].replace("_", " ") in page or recommended[0]["loader"] in page
 

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from checkout import Checkout
 from indexscope import schemas
@@ -16,15 +15,8 @@ from indexscope.figures import catalog
 pytestmark = pytest.mark.slow
 
 
-def rows(checkout: Checkout, name: str) -> list[dict[str, Any]]:
-    read = pq.read_table(checkout.path / f"results/tables/{name}.parquet")
-    assert read.schema.equals(schemas.TABLES[name])
-    found: list[dict[str, Any]] = read.to_pylist()
-    return found
-
-
 def test_every_cell_has_a_row_and_the_formula_holds(finished_faiss: Checkout) -> None:
-    measured = rows(finished_faiss, "faiss_memory")
+    measured = finished_faiss.rows("faiss_memory")
     assert len(measured) == 3 * 2 * 2 * 3  # index types, metrics, numbers of segments, load modes
     assert {row["outcome"] for row in measured} == {"completed"}
     for row in measured:
@@ -43,7 +35,7 @@ def test_every_cell_has_a_row_and_the_formula_holds(finished_faiss: Checkout) ->
 
 def test_every_table_and_figure_is_there(finished_faiss: Checkout) -> None:
     for name in schemas.FAISS_TABLES:
-        assert rows(finished_faiss, name), name
+        assert finished_faiss.rows(name), name
     figures = finished_faiss.path / "results/figures"
     for name in catalog.FAISS_FIGURES:
         for suffix in ("svg", "html", "csv"):
@@ -54,7 +46,7 @@ def test_every_table_and_figure_is_there(finished_faiss: Checkout) -> None:
 
 def test_results_are_equal_in_all_modes(finished_faiss: Checkout) -> None:
     digests: dict[tuple[Any, ...], set[str]] = {}
-    for row in rows(finished_faiss, "faiss_memory"):
+    for row in finished_faiss.rows("faiss_memory"):
         key = (row["index_type"], row["metric"], row["segments"])
         digests.setdefault(key, set()).add(row["results_digest"])
     assert len(digests) == 12

@@ -5,27 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from checkout import ENVIRONMENTS, Checkout
-from indexscope import schemas
 
 pytestmark = pytest.mark.slow
 
 SYSTEMS = {"ragatouille_pdfs", "colbert_pdfs"}
 
 
-def rows(checkout: Checkout, name: str) -> list[dict[str, Any]]:
-    read = pq.read_table(checkout.path / f"results/tables/{name}.parquet")
-    assert read.schema.equals(schemas.TABLES[name])
-    found: list[dict[str, Any]] = read.to_pylist()
-    return found
-
-
 def test_every_page_of_the_sample_is_a_document(finished_remote: Checkout) -> None:
-    pages = rows(finished_remote, "remote_pages")
+    pages = finished_remote.rows("remote_pages")
     assert len(pages) == 12
     assert {page["outcome"] for page in pages} == {"text"}
     assert {page["document_id"] for page in pages} == {
@@ -34,7 +24,7 @@ def test_every_page_of_the_sample_is_a_document(finished_remote: Checkout) -> No
 
 
 def test_both_systems_index_the_same_passages(finished_remote: Checkout) -> None:
-    runs = rows(finished_remote, "remote_runs")
+    runs = finished_remote.rows("remote_runs")
     assert {run["system"] for run in runs} == SYSTEMS
     assert {run["outcome"] for run in runs} == {"completed"}
     assert {run["documents"] for run in runs} == {12}
@@ -43,12 +33,12 @@ def test_both_systems_index_the_same_passages(finished_remote: Checkout) -> None
 
 
 def test_what_is_found_leads_to_file_and_page(finished_remote: Checkout) -> None:
-    results = rows(finished_remote, "remote_results")
+    results = finished_remote.rows("remote_results")
     assert {result["system"] for result in results} == SYSTEMS
     for result in results:
         assert result["document_id"] == f"{result['file']}#page={result['page']}"
         assert result["passage"].strip()
-    searches = rows(finished_remote, "remote_searches")
+    searches = finished_remote.rows("remote_searches")
     assert {search["outcome"] for search in searches} == {"completed"}
     # A query of a page's own words finds that page more often than chance does (k of the passages).
     assert all(search["found_in_k"] > 0.3 for search in searches)
@@ -58,7 +48,7 @@ def test_what_is_found_leads_to_file_and_page(finished_remote: Checkout) -> None
 
 
 def test_the_indexes_load_in_both_libraries(finished_remote: Checkout) -> None:
-    loads = rows(finished_remote, "remote_loads")
+    loads = finished_remote.rows("remote_loads")
     assert {(load["system"], load["library"]) for load in loads} == {
         (system, library) for system in SYSTEMS for library in ("colbert-ai", "ragatouille")
     }
@@ -66,14 +56,14 @@ def test_the_indexes_load_in_both_libraries(finished_remote: Checkout) -> None:
 
 
 def test_the_cost_was_said_before_and_is_said_after(finished_remote: Checkout) -> None:
-    costs = rows(finished_remote, "remote_costs")
+    costs = finished_remote.rows("remote_costs")
     for system in SYSTEMS:
         of_system = [cost for cost in costs if cost["system"] == system and cost["device"] == "cpu"]
         assert sorted(cost["moment"] for cost in of_system) == ["actual", "estimated"]
     estimate = finished_remote.path / "results/remote_indexing/estimate.json"
     runs = (finished_remote.path / "results/remote_indexing/runs").glob("*/all/spans/1/run.json")
     assert all(estimate.stat().st_mtime < run.stat().st_mtime for run in runs)
-    gpus = rows(finished_remote, "remote_gpus")
+    gpus = finished_remote.rows("remote_gpus")
     assert {row["case"] for row in gpus} == {"this configuration", "the published recipe"}
 
 
