@@ -118,7 +118,7 @@ def test_the_recipe_is_told_with_the_phase_that_runs_out_and_the_setting_that_fi
     frame = gpus(remote_rows.recipe())
     words = remote_gpu_memory.recipe_words(frame)
     assert words == (
-        "By its settings the published recipe needs 25,000 MiB in training, with the margin: on Small and Middle "
+        "The published recipe needs 25,000 MiB in training, with the margin: on Small and Middle "
         "(16,000 to 24,000 MiB) it runs out first in training, which use_faiss: true avoids (then 9,000 MiB)"
     )
     assert remote_gpu_memory.recipe_fit(frame) == (
@@ -139,7 +139,7 @@ def test_a_recipe_with_little_and_with_much_text_is_told_as_both() -> None:
     much = [row | {"label": "800 tokens"} for row in remote_rows.recipe()]
     words = remote_gpu_memory.recipe_words(gpus(much, little))
     assert words.startswith(
-        "By its settings the published recipe needs 2,500 MiB (500 tokens) to 25,000 MiB (800 tokens) in training, "
+        "The published recipe needs 2,500 MiB (500 tokens) to 25,000 MiB (800 tokens) in training, "
         "with the margin; with the most text, on Small and Middle"
     )
     other = [row | {"phase": "encoding"} for row in little]
@@ -177,7 +177,9 @@ def test_actual_cost_stands_beside_its_estimate() -> None:
     assert figure.title.startswith(
         "ColBERT cost $0.03 on 2 cores, 2 GiB (estimated: $0.02); RAGatouille cost $0.03"
     )
-    assert figure.support == "The work took 1.50 times the estimated seconds."
+    assert figure.support == (
+        "The work took 1.50 times the estimated seconds. The estimate has 60 s more, of a container's start."
+    )
     # The recipe with much text, on Small and Middle; with less it fits.
     assert sum("× not all fit" in text for text in texts_of(svg)) == 2
     alone = drawn("remote_costs", {"remote_gpus": remote_rows.recipe()})

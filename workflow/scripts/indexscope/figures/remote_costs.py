@@ -322,7 +322,9 @@ def ratio_words(costs: pd.DataFrame) -> str:
     if ratios.empty:
         return ""
     words = common.range_words(ratios.min(), ratios.max(), ".2f")
-    return f"The work took {words} times the estimated seconds."
+    start = costs.loc[costs["moment"] == remote_common.ESTIMATED, "start_seconds"].max()
+    more = f" The estimate has {start:.0f} s more, of a container's start." if start > 0 else ""
+    return f"The work took {words} times the estimated seconds.{more}"
 
 
 def cheapest_words(gpus: pd.DataFrame) -> str:

@@ -289,7 +289,7 @@ def recipe_words(gpus: pd.DataFrame) -> str:
         return ""
     systems = sorted(systems, key=lambda rows: float(rows["needs_mib"].max()))
     first = [next(common.each_row(rows)) for rows in systems]
-    words = f"By its settings the published recipe needs {_needs(first)}, with the margin"
+    words = f"The published recipe needs {_needs(first)}, with the margin"
     short = remote_common.too_small(systems[-1])
     if not short:
         least = remote_common.gpu_words(first[-1])
@@ -301,12 +301,23 @@ def recipe_words(gpus: pd.DataFrame) -> str:
 def _needs(rows: Sequence[Any]) -> str:
     """Such as `11,000 MiB in training`; of several variants the least and the most, with their names."""
     ends = [rows[0], rows[-1]] if len(rows) > 1 else rows
+    names = _told_apart([row.series for row in ends])
     phases = common.unique(row.phase for row in ends)
     if len(ends) == 1 or len(phases) > 1:
         return " to ".join(
-            remote_common.needs_words(row) + (f" ({row.series})" if len(ends) > 1 else "") for row in ends
+            remote_common.needs_words(row) + (f" ({name})" if len(ends) > 1 else "")
+            for row, name in zip(ends, names, strict=True)
         )
-    return " to ".join(f"{common.mib(row.needs_mib)} ({row.series})" for row in ends) + f" in {phases[0]}"
+    each = (f"{common.mib(row.needs_mib)} ({name})" for row, name in zip(ends, names, strict=True))
+    return " to ".join(each) + f" in {phases[0]}"
+
+
+def _told_apart(series: Sequence[str]) -> list[str]:
+    """The names without what they begin with alike: `RAGatouille, 400 pages …` is `400 pages …`."""
+    parts = [name.split(", ") for name in series]
+    alike = {name[0] for name in parts if len(name) > 1}
+    shorter = len(alike) == 1 and all(len(name) > 1 for name in parts)
+    return [", ".join(name[1:]) for name in parts] if shorter else list(series)
 
 
 def recipe_fit(gpus: pd.DataFrame) -> str:

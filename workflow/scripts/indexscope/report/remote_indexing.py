@@ -25,7 +25,7 @@ from .page import EmbeddedFigure, Finding, Link
 # "How to Use Modal to run ColBERTv2" (blog, 2024-12-31): what its author ran and left open.
 _PUBLISHED = "Its author ran out of memory on GPUs smaller than an A100, cause not found."
 _EXAMPLES = 3  # that the first screen shows
-_QUERY, _PASSAGE, _WHOLE_PASSAGE = 56, 92, 400  # characters
+_QUERY, _PASSAGE, _WHOLE_PASSAGE = 44, 62, 400  # characters
 
 Tables = Mapping[str, pd.DataFrame]
 
