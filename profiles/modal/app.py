@@ -730,7 +730,7 @@ class Use(NamedTuple):
     seconds: float
 
 
-def bill(used: Sequence[Use], deployment: Deployment) -> list[str]:
+def bill(used: Sequence[Use], deployment: Deployment, rented: bool) -> list[str]:
     """What the containers cost at list prices, a line each, and together.
 
     Start-up is billed too, but no function sees it; nor what memory is used beyond what was asked for.
@@ -748,7 +748,10 @@ def bill(used: Sequence[Use], deployment: Deployment) -> list[str]:
             f"{use.function}: {use.seconds:.0f} s on {use.gpu or 'no GPU'}, {deployment.cores:g} cores, "
             f"{MEMORY[use.function] / 1024:g} GiB: ${usd:.4f}"
         )
-    return [*lines, f"At list prices of {prices.as_of}, without start-up: ${total:.4f}"]
+    here_instead = (
+        "" if rented else "; on this machine nothing was paid: so much would these seconds be there"
+    )
+    return [*lines, f"At list prices of {prices.as_of}, without start-up: ${total:.4f}{here_instead}"]
 
 
 class Calls(NamedTuple):
@@ -758,6 +761,7 @@ class Calls(NamedTuple):
     prepare: Callable[..., dict[str, Any]]
     index: Callable[..., dict[str, Any]]  # its first argument: the GPU, as Modal names it, or None
     search: Callable[..., dict[str, Any]]
+    rented: bool
 
 
 def remote_calls() -> Calls:
@@ -765,7 +769,7 @@ def remote_calls() -> Calls:
         function = index.with_options(gpu=gpu) if gpu else index
         return function.remote(*arguments)
 
-    return Calls(upload, prepare.remote, index_on, search.remote)
+    return Calls(upload, prepare.remote, index_on, search.remote, rented=True)
 
 
 def local_calls() -> Calls:
@@ -794,6 +798,7 @@ def local_calls() -> Calls:
         here_is_no_volume(prepare),
         lambda gpu, *arguments: here_is_no_volume(index)(*arguments),
         search_elsewhere,
+        rented=False,
     )
 
 
@@ -826,6 +831,8 @@ def index_and_search(
     prepared = succeeded(calls.prepare(pdfs, settings))
     chosen = (gpu or gpu_of(prepared["estimate"])) if device == "cuda" else None
     used = [Use("prepare", None, prepared["seconds"])]
+    # Before anything is rented for it.
+    print("\n".join(prepared["estimate"]["said"]))
     print(f"Indexing on {'one ' + chosen if chosen else 'processor cores'}.", flush=True)
     indexed = succeeded(calls.index(GPUS[chosen][0] if chosen else None, pdfs, settings))
     used.append(Use("index", chosen, indexed["seconds"]))
@@ -835,7 +842,7 @@ def index_and_search(
         found = succeeded(calls.search(indexed["indexes"], list(queries), k))
         used.append(Use("search", None, found["seconds"]))
         print_found(found["found"])
-    print("\n".join(bill(used, DEPLOYMENT)))
+    print("\n".join(bill(used, DEPLOYMENT, calls.rented)))
 
 
 def print_found(found: Mapping[str, Any]) -> None:

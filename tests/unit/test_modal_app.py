@@ -528,6 +528,7 @@ def test_pdfs_are_uploaded_once(app: Any, tmp_path: Path, monkeypatch: pytest.Mo
 
 def estimate(*rows: tuple[str, str, float, bool]) -> dict[str, Any]:
     return {
+        "said": ["What it will need."],
         "gpus": [
             {
                 "case": "this configuration",
@@ -540,7 +541,7 @@ def estimate(*rows: tuple[str, str, float, bool]) -> dict[str, Any]:
                 "setting_that_fixes": "use_faiss: true",
             }
             for system, gpu, memory, chosen in rows
-        ]
+        ],
     }
 
 
@@ -571,6 +572,7 @@ def fake_calls(app: Any, asked: list[Any], **answers: Any) -> Any:
         call("prepare", answers.get("prepare", {"estimate": estimate(("a", "A100 40GB", 40e3, True))})),
         call("index", answers.get("index", indexed)),
         call("search", {"found": {"a": []}}),
+        rented=answers.get("rented", True),
     )
 
 
@@ -592,9 +594,21 @@ def test_the_estimate_decides_which_gpu_is_rented_and_the_bill_follows(
     assert asked[1] == ("index", "A100-40GB", "papers-0", settings)
     assert asked[2][0] == "search" and asked[2][2:] == (["q"], 5)
     printed = capsys.readouterr().out
+    assert printed.startswith("What it will need.\nIndexing on one A100 40GB.\n")
+    assert "nothing was paid" not in printed
     # 100 s each of 2 cores at 0.0001, and of 4, 16 and 8 GiB at 0.00001; 100 s of the GPU at 0.001.
     for dollars in ("prepare: 100 s on no GPU, 2 cores, 4 GiB: $0.0240", "$0.1360", "$0.0280", "$0.1880"):
         assert dollars in printed
+
+
+def test_on_this_machine_nothing_is_paid(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[Any] = []
+    settings = {"measurement": {"device": "cpu"}}
+
+    app.index_and_search(fake_calls(app, asked, rented=False), None, [], 5, None, settings)
+
+    assert [call[:2] for call in asked] == [("prepare", None), ("index", None)]
+    assert "on this machine nothing was paid" in capsys.readouterr().out
 
 
 def test_nothing_is_rented_for_what_cannot_be_done(app: Any) -> None:
