@@ -23,7 +23,7 @@ import pytest
 from fpdf import FPDF
 from indexscope import schemas
 from indexscope.config import addressed, digest, load
-from indexscope.corpora import pdf_pages
+from indexscope.corpora import pdf_pages, sample_pdfs
 from indexscope.corpora.catalog import open_corpus
 from indexscope.corpora.pdf_pages import Asked, Opened, Page, clean
 from indexscope.corpora.pdfs import MOST_STOPPED, extract
@@ -552,6 +552,13 @@ def test_the_sample_is_two_pdfs_that_are_equal_each_time(tmp_path: Path) -> None
     for one, same, different in zip(first, second, other, strict=True):
         assert one.path.read_bytes() == same.path.read_bytes() != different.path.read_bytes()
         assert pypdf.PdfReader(one.path).metadata.title == TITLES[one.name]  # type: ignore[union-attr]
+
+
+def test_a_long_sample_has_letters_that_its_font_lacks(tmp_path: Path) -> None:
+    """Capital ones too: at 60 pages a sentence begins with one."""
+    write_sample(tmp_path / "1", 60, seed=7)
+    text = "αβγκΒΜ µ".translate(sample_pdfs._LATIN)
+    assert text == "alphabetagammakappaBetaMu µ"
 
 
 def test_the_sample_as_a_corpus(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def tensors(volume: Path) -> dict[str, str]:
     )
     files = json.loads(seal.read_text())["files"]
     return {
-        name: entry for name, entry in files.items() if Path(name).name not in ("plan.json", "metadata.json")
+        file["path"]: file["sha256"] for file in files if file["path"] not in ("plan.json", "metadata.json")
     }
 
 

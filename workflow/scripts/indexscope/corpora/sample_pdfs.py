@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +20,7 @@ PAGE_WORDS = 300  # a page is full with the paragraph that reaches them
 # Paragraphs: about 60 words, never far more, so that a page has about 330.
 PARAGRAPHS = {"median_words": 60.0, "sigma": 0.35, "length_growth": 0.0}
 _MADE = datetime(2026, 1, 1, tzinfo=UTC)  # in the file: equal settings give equal bytes
-# PDF's own fonts have Latin-1 only.
-_GREEK = str.maketrans({"α": "alpha", "β": "beta", "γ": "gamma", "κ": "kappa", "μ": "µ"})
+_MICRO = "µ"  # which is Latin-1, as the Greek letter is not
 
 
 def write_sample(folder: Path, pages: int, seed: int) -> list[NamedFile]:
@@ -50,8 +50,24 @@ def _pages(count: int, seed: int) -> Iterator[list[str]]:
     for _ in range(count):
         page: list[str] = []
         while sum(len(paragraph.split()) for paragraph in page) < PAGE_WORDS:
-            page.append(" ".join(next(paragraphs).text.split()).translate(_GREEK))
+            page.append(" ".join(next(paragraphs).text.split()).translate(_LATIN))
         yield page
+
+
+class _Latin(dict[int, str]):
+    """For `str.translate`: what PDF's own fonts lack (all but Latin-1), by its name: β is beta, Β is Beta."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if code < 256:
+            return character
+        if character == "μ":
+            return _MICRO
+        name = unicodedata.name(character, "?").rpartition(" ")[2].lower()
+        return name.capitalize() if character.isupper() else name
+
+
+_LATIN = _Latin()
 
 
 def _write_pdf(path: Path, title: str, pages: list[list[str]]) -> None:
