@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 
+from indexscope.measure import extension_locks
+
 
 def write_manifest(path: pathlib.Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +49,8 @@ def main() -> None:
         )
     folder = args.output.resolve().parent
     folder.mkdir(parents=True, exist_ok=True)
+    # Nobody else compiles here: what is locked was left by a start that was killed.
+    extension_locks.clear(str(folder), stale_seconds=0)
     os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

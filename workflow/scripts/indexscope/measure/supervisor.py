@@ -22,6 +22,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 from . import (
     beside,
     devices,
+    extension_locks,
     gpu,
     heap,
     nvml,
@@ -104,6 +105,8 @@ def run(
             unfinished.empty(partial, keep=[place.ATTEMPTS])
         if obstacle is None:
             written = paths._replace(output=partial)
+            if paths.extensions is not None:
+                extension_locks.clear(paths.extensions)
             try:
                 record = _measure(
                     cell, documents, profiler, repeat, written, worker_program, attempt, resumes

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from indexscope import sealing
-from indexscope.measure import supervised
+from indexscope.measure import extension_locks, supervised
 from indexscope.run_record import COMPLETED, InputError, RunIdentity, read_run_record
 
 from . import index_folder, libraries, passages, plain
@@ -300,6 +300,7 @@ def _environment(plan: Plan) -> dict[str, str]:
     """What a measured process is given; the network is not asked for a checkpoint that is here."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", **dict.fromkeys(_THREAD_VARIABLES, str(plan.threads))}
     if plan.extensions is not None:
+        extension_locks.clear(str(plan.extensions))
         environment["TORCH_EXTENSIONS_DIR"] = str(plan.extensions.resolve())
     if plan.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
