@@ -58,7 +58,7 @@ NEWEST_OF_NVCC = 9.0  # of CUDA 12.4; a driver compiles the PTX of it for newer 
 
 # Where things are in a container: in the image, but for the volume.
 IN_PROJECT = "/indexscope"
-IN_DRIVER = "/opt/indexscope"
+IN_DRIVER = "/driver"
 IN_BAKED = "/baked"
 IN_VOLUME = "/volume"
 IN_CONFIGURATION = f"{IN_PROJECT}/modal_configuration.yaml"
@@ -226,8 +226,9 @@ def image_steps(deployment: Deployment) -> list[Step]:
             {},
         ),
         run(
-            f"echo {shlex.quote(UV)} > /tmp/uv.txt",
-            "python -m pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r /tmp/uv.txt",
+            f"mkdir -p {IN_PROJECT} && echo {shlex.quote(UV)} > {IN_PROJECT}/uv.txt",
+            "python -m pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes"
+            f" -r {IN_PROJECT}/uv.txt",
         ),
         *(copied(name) for name in ("pyproject.toml", "uv.lock", "tools/uv-conda")),
         run(
@@ -241,7 +242,7 @@ def image_steps(deployment: Deployment) -> list[Step]:
         ),
         run(
             *(in_shell(container, command) for command in environment_commands(container)),
-            "rm -rf /root/.cache/uv",
+            "uv cache clean",
         ),
         run(*(in_shell(container, command) for command in baking_commands(container, ("cuda", "cpu")))),
     ]

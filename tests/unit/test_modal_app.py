@@ -202,7 +202,7 @@ def test_the_image_holds_what_the_same_rules_make(app: Any) -> None:
     baked = app.baking_commands(place, ["cuda", "cpu"])
 
     for command in [environments_built, *baked]:
-        assert command[:4] == ["/opt/indexscope/bin/python", "-m", "snakemake", "remote_indexing"]
+        assert command[:4] == ["/driver/bin/python", "-m", "snakemake", "remote_indexing"]
         assert command[command.index("--directory") + 1] == "/baked"
         assert command[command.index("--workflow-profile") + 1] == "/indexscope/profiles/modal"
     assert environments_built[-1] == "--conda-create-envs-only"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import platform
 import re
 import subprocess
 import time
@@ -37,8 +38,9 @@ def needed(cell: Mapping[str, Any]) -> int:
 
 
 def folder() -> str:
-    """Where the locks are. Not TMPDIR, which differs from job to job."""
-    return "/tmp/indexscope-%d/devices" % os.getuid()
+    """Where the locks of this machine are. Not TMPDIR, which differs by job; a home may be shared by machines."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(cache, "indexscope", "devices", platform.node() or "unnamed")
 
 
 @contextlib.contextmanager
@@ -64,7 +66,7 @@ def reserved(
     if not there:
         yield environment.get("CUDA_VISIBLE_DEVICES") if count else None
         return
-    held = _wait_for(there, min(count, len(there)), locks or _own_folder())
+    held = _wait_for(there, min(count, len(there)), locks or folder())
     try:
         yield ",".join(device.name for device in there if device in held)
     finally:
@@ -125,19 +127,6 @@ def parse_listing(printed: str) -> List[Device]:
                 found[-1], divided = [], True
             found[-1].append(Device(part.group(1), part.group(1)))
     return [device for devices in found for device in devices]
-
-
-def _own_folder() -> str:
-    """The locks' folder, made where it is not there.
-
-    Raises:
-        PermissionError: it is another user's.
-    """
-    path = folder()
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    if os.stat(os.path.dirname(path)).st_uid != os.getuid():
-        raise PermissionError("%s belongs to another user; have it removed" % os.path.dirname(path))
-    return path
 
 
 def _wait_for(devices: Sequence[Device], count: int, locks: str) -> Dict[Device, int]:
